@@ -1,0 +1,20 @@
+"""Model-Agnostic Meta-Learning in NumPy, every derivative by hand.
+
+`meta_gradient` is exact, second order included; `first_order_meta_gradient` is FOMAML.
+"""
+
+from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
+from .mlp import MLP
+from .tasks import Batch, Sinusoids, Tasks
+
+__version__ = "0.1.0"
+__all__ = [
+    "MLP",
+    "Batch",
+    "Sinusoids",
+    "Tasks",
+    "adapt",
+    "first_order_meta_gradient",
+    "meta_gradient",
+    "meta_value",
+]

@@ -1,0 +1,341 @@
+"""The multilayer perceptron: four passes over rows of examples.
+
+    (F1) z_l = h_{l-1} W_l + b_l                (R1) = R{F1}
+    (F2) h_l = s(z_l)                           (R2) = R{F2}
+    (B1) δ_{l-1} = s′(z_{l-1}) ∘ (δ_l W_lᵀ)      (R3) = R{B1}
+    (B2) ∂W_l = h_{l-1}ᵀ δ_l, ∂b_l = 1ᵀ δ_l      (R4) = R{B2}
+
+The last layer is linear: u = z_L. The code counts layers from 0, so ``hs[l]`` is the *input* of
+layer ``l`` and ``zs[l]`` its pre-activation. A pass needs of a weight only ``h @ W`` and
+``delta @ W.mT``, and leaves a gradient as pairs (h, δ) that `params.multiply_out` turns into hᵀδ;
+a task axis, if there is one, leads. Derived in ``derivations/1-backpropagation.md`` and
+``derivations/2-r-operator.md``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import validation
+from .params import Array, Layers, Outer, multiply_out, pack, size, unpack
+from .primitives import ACTIVATIONS, LOSSES, Activation, Function
+
+
+class Trace(NamedTuple):
+    """What `forward` and `backward` computed and the R-passes use again."""
+
+    hs: list[Array]
+    zs: list[Array]
+    s1: list[Array]  # s′(z_l) of the hidden layers
+    deltas: list[Array]
+    es: list[Array]  # e_{l-1} = δ_l W_lᵀ, the cotangent of h_{l-1}
+
+
+def forward(layers: Layers, x: Array, s: Function) -> tuple[list[Array], list[Array]]:
+    """(F1), (F2): every layer's input h and pre-activation z; the last z is u."""
+    hs, zs = [x], list[Array]()
+    for l, (W, b) in enumerate(layers):
+        if l:
+            hs.append(s(zs[-1]))  # (F2)
+        zs.append(hs[l] @ W + b)  # (F1)
+    return hs, zs
+
+
+def r_forward(layers: Layers, dots: Layers, trace: Trace) -> tuple[list[Any], list[Array]]:
+    """(R1), (R2): the tangents of `forward` along ``dots = [(W_dot, b_dot), …]``, with x fixed."""
+    h_dots: list[Any] = [None]  # h_dot_0 = 0 is left out of every product
+    z_dots: list[Array] = []
+    for l, ((W, _), (W_dot, b_dot)) in enumerate(zip(layers, dots, strict=True)):
+        z_dot = trace.hs[l] @ W_dot + b_dot  # (R1) = R{F1}
+        if l:
+            h_dots.append(trace.s1[l - 1] * z_dots[-1])  # (R2) = R{F2}
+            z_dot += h_dots[l] @ W  # (R1) = R{F1}, second term
+        z_dots.append(z_dot)
+    return h_dots, z_dots
+
+
+def backward(
+    layers: Layers, hs: list[Array], s1: list[Array], delta: Array
+) -> tuple[list[Outer], list[Array], list[Array]]:
+    """(B1), (B2): the gradient as outer products, and the cotangents, from δ_L = ∂loss/∂u."""
+    outers, deltas, es = [], [delta], []
+    for l in reversed(range(len(layers))):
+        W, _ = layers[l]
+        outers.append(([(hs[l], deltas[-1])], deltas[-1]))  # (B2)
+        if l:
+            es.append(deltas[-1] @ W.mT)
+            deltas.append(s1[l - 1] * es[-1])  # (B1)
+    return outers[::-1], deltas[::-1], es[::-1]
+
+
+def r_backward(
+    layers: Layers, dots: Layers, trace: Trace, tangents: Any, delta_dot: Array, s2: Function | None
+) -> list[Outer]:
+    """(R3), (R4): the tangent of the gradient as outer products, from δ_dot_L."""
+    hs, zs, s1, deltas, es = trace
+    h_dots, z_dots = tangents
+    outers: list[Outer] = []
+    for l in reversed(range(len(layers))):
+        (W, _), (W_dot, _) = layers[l], dots[l]
+        pairs = [(hs[l], delta_dot)]  # (R4) = R{B2}
+        if l:
+            pairs.append((h_dots[l], deltas[l]))  # (R4) = R{B2}, second term
+        outers.append((pairs, delta_dot))
+        if l:
+            e_dot = delta_dot @ W.mT + deltas[l] @ W_dot.mT  # (R3) = R{B1}
+            delta_dot = s1[l - 1] * e_dot
+            if s2:
+                delta_dot += s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]  # (R3) = R{B1}, second term
+    return outers[::-1]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Multilayer perceptron ``u = s(… s(x W_1 + b_1) …) W_L + b_L`` and its loss, without state.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths (n_in, hidden …, n_out), at least two, each >= 1.
+    activation : str or triple of callables
+        "relu", "tanh", "softplus", "sigmoid", "identity", "square", or (s, s′, s″), each taking
+        and returning an array; None for an s″ that is zero everywhere. Not applied to the output.
+        relu′(0) is 0.
+    loss : str
+        "squared_error": the mean over examples *and* outputs of (u − y)².
+        "cross_entropy": the mean over examples of −ln softmax(u)[y], natural logarithm.
+    norm : None
+        Normalisation; only None so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If sizes are not integers >= 1, or a name is unknown.
+
+    Notes
+    -----
+    Theta is one vector of P numbers, ``[W1.ravel(), b1, W2.ravel(), b2, …]`` in C order, W being
+    (n_in, n_out). The dtype of every result follows theta: float32, float64, complex128 (for the
+    complex step) or object (for exact arithmetic, with polynomial activations; x and y are object
+    arrays too, or integers).
+
+    References
+    ----------
+    Pearlmutter 1994, "Fast Exact Multiplication by the Hessian", section 4.1 for the R-passes.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> model = numaml.MLP((2, 16, 3), activation="tanh", loss="cross_entropy")
+    >>> model.size
+    99
+    >>> theta = model.init(0)
+    >>> batch = numaml.Batch(np.eye(2), np.array([0, 2]))
+    >>> value, gradient, hvp = model.linearize(theta, batch)
+    >>> ahead, _, _ = model.linearize(theta + 1e-6 * gradient, batch)
+    >>> bool(np.isclose((ahead - value) / 1e-6, gradient @ gradient, rtol=1e-4))
+    True
+    """
+
+    sizes: tuple[int, ...]
+    activation: str | Activation = "relu"
+    loss: str = "squared_error"
+    norm: None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", validation.as_sizes(self.sizes))
+        validation.check_activation(self.activation, ACTIVATIONS)
+        validation.check_name("loss", self.loss, LOSSES)
+        validation.check_name("norm", self.norm, [None])
+
+    @property
+    def size(self) -> int:
+        """Length P of theta."""
+        return size(self.sizes)
+
+    @property
+    def _activation(self) -> Activation:
+        return ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
+
+    def init(self, rng: np.random.Generator | int, dtype: Any = np.float64) -> Array:
+        """Random theta (P,): W ~ N(0, g/n_in), g = 2 for relu and 1 otherwise; b = 0.
+
+        Parameters
+        ----------
+        rng : numpy Generator or int
+            Where the numbers come from, or a seed.
+        dtype : dtype
+            float32, float64 or complex128; the same numbers, rounded.
+
+        Returns
+        -------
+        theta : (P,) array
+
+        References
+        ----------
+        He et al. 2015, "Delving Deep into Rectifiers", equation 10 (relu).
+
+        Examples
+        --------
+        >>> import numaml
+        >>> numaml.MLP((3, 4, 2)).init(0).shape
+        (26,)
+        """
+        if np.dtype(dtype) not in (np.float32, np.float64, np.complex128):
+            raise TypeError(f"dtype is {dtype!r}; want float32, float64 or complex128")
+        rng = np.random.default_rng(rng)
+        theta = np.zeros(self.size)
+        gain = 2 if self.activation == "relu" else 1
+        for W, _ in self.unpack(theta):
+            W[...] = rng.normal(0, np.sqrt(gain / W.shape[0]), W.shape)
+        return theta.astype(dtype)
+
+    def unpack(self, theta: Array) -> Layers:
+        """Views ``[(W, b), …]`` into theta, W (…, n_in, n_out) and b (…, n_out); nothing is copied.
+
+        Parameters
+        ----------
+        theta : (…, P) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the dtype or the last axis is wrong.
+
+        Examples
+        --------
+        >>> import numaml
+        >>> model = numaml.MLP((3, 4, 2))
+        >>> theta = model.init(0)
+        >>> [(W.shape, b.shape) for W, b in model.unpack(theta)]
+        [((3, 4), (4,)), ((4, 2), (2,))]
+        >>> bool((model.pack(model.unpack(theta)) == theta).all())
+        True
+        """
+        return unpack(validation.as_vector(theta, self.size, self.sizes), self.sizes)
+
+    def pack(self, layers: Sequence[tuple[Any, Any]]) -> Array:
+        """Theta (…, P) from ``[(W, b), …]``, the inverse of `unpack`.
+
+        Parameters
+        ----------
+        layers : sequence of (W, b)
+            Blocks of exactly the shapes (…, n_in, n_out) and (…, n_out), the same task axes in
+            front of all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a block has any other shape (nothing is broadcast or transposed) or dtype.
+        """
+        return pack(layers, self.sizes)
+
+    def predict(self, theta: Array, x: Array) -> Array:
+        """Output u (…, n, n_out) of the network: scores before softmax for "cross_entropy".
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+        x : (n, n_in) or (T, n, n_in) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes or dtypes do not fit.
+
+        Examples
+        --------
+        >>> import numpy as np, numaml
+        >>> model = numaml.MLP((1, 1), activation="identity")
+        >>> model.predict(np.array([2.0, 1.0]), np.array([[3.0], [4.0]]))
+        array([[7.],
+               [9.]])
+        """
+        theta = validation.as_vector(theta, self.size, self.sizes)
+        x = validation.as_inputs(x, theta, self.sizes)
+        return forward(self._layers(theta), x, self._activation[0])[1][-1]
+
+    def value(self, theta: Array, batch: Any) -> Any:
+        """Loss: a scalar, or (T,) for a stack of T tasks.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+            Shared by all tasks, or one row per task.
+        batch : Batch
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+        """
+        theta, x, y = self._checked(theta, batch)
+        _, zs = forward(self._layers(theta), x, self._activation[0])
+        return LOSSES[self.loss](zs[-1], y)[0]
+
+    def linearize(self, theta: Array, batch: Any) -> tuple[Any, Array, Callable[[Array], Array]]:
+        """Loss, its gradient, and its Hessian-vector product ``hvp(v) = H v``, from one trace.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+            Shared by all tasks, or one row per task.
+        batch : Batch
+
+        Returns
+        -------
+        value : scalar or (T,) array
+        gradient : (P,) or (T, P) array
+            One row per task, also when theta is shared.
+        hvp : callable
+            Takes v (P,) or (T, P) and returns H v of the gradient's shape, for every task its own
+            H. With one task, v may be a stack (m, P) of vectors. May be called any number of times.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+
+        References
+        ----------
+        Pearlmutter 1994, "Fast Exact Multiplication by the Hessian", section 4.1.
+
+        Examples
+        --------
+        >>> import numpy as np, numaml
+        >>> model = numaml.MLP((2, 4, 3), activation="tanh")
+        >>> rng = np.random.default_rng(0)
+        >>> batch = numaml.Batch(rng.normal(size=(5, 2)), rng.normal(size=(5, 3)))
+        >>> _, _, hvp = model.linearize(model.init(0), batch)
+        >>> H = hvp(np.eye(model.size))
+        >>> bool(np.allclose(H, H.T, rtol=0, atol=1e-15))
+        True
+        """
+        theta, x, y = self._checked(theta, batch)
+        layers = self._layers(theta)
+        s, s_prime, s_second = self._activation
+        hs, zs = forward(layers, x, s)
+        value, delta, hessian = LOSSES[self.loss](zs[-1], y)
+        s1 = [s_prime(z) for z in zs[:-1]]
+        outers, deltas, es = backward(layers, hs, s1, delta)
+        trace = Trace(hs, zs, s1, deltas, es)
+
+        def hvp(v: Array) -> Array:
+            dots = self._layers(validation.as_direction(v, theta, delta.shape[:-2], self.sizes))
+            tangents = r_forward(layers, dots, trace)
+            delta_dot = hessian(tangents[1][-1])
+            outers_dot = r_backward(layers, dots, trace, tangents, delta_dot, s_second)
+            return multiply_out(outers_dot, self.sizes)
+
+        return value, multiply_out(outers, self.sizes), hvp
+
+    def _layers(self, theta: Array) -> Layers:
+        """The layers as the passes want them: b as a row that is added to every example."""
+        return [(W, b[..., None, :]) for W, b in unpack(theta, self.sizes)]
+
+    def _checked(self, theta: Any, batch: Any) -> tuple[Array, Array, Array]:
+        theta = validation.as_vector(theta, self.size, self.sizes)
+        x = validation.as_inputs(batch.x, theta, self.sizes)
+        return theta, x, validation.as_targets(batch.y, x, self.sizes, self.loss)

@@ -1,0 +1,69 @@
+"""θ and its layers: one flat vector, ``[W1.ravel(), b1, W2.ravel(), b2, …]`` in C order."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .validation import as_vector
+
+# glibc's malloc hands freed memory back to the system above twice the largest block it has freed so
+# far, and faults it in again at the next pass. One untouched block, freed at once, sets that limit
+# to its maximum; small networks run 1.6 times as fast. Elsewhere it does nothing.
+np.empty(31 << 20, np.uint8)
+
+Array = np.ndarray[Any, Any]
+Layers = list[tuple[Array, Array]]
+# A layer's gradient before it is multiplied out: W's part is the sum of hᵀδ over
+# the pairs (h, δ), b's part is 1ᵀδ.
+Outer = tuple[list[tuple[Array, Array]], Array]
+
+
+def size(sizes: Sequence[int]) -> int:
+    """Length P of θ."""
+    return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+
+
+def unpack(theta: Array, sizes: Sequence[int]) -> Layers:
+    """Views ``[(W, b), …]`` into θ; leading task axes stay in front."""
+    layers, start, lead = [], 0, theta.shape[:-1]
+    for n_in, n_out in pairwise(sizes):
+        middle, stop = start + n_in * n_out, start + (n_in + 1) * n_out
+        # Splitting one axis of any array is a view, whatever its strides.
+        W = theta[..., start:middle].reshape(*lead, n_in, n_out)
+        layers.append((W, theta[..., middle:stop]))
+        start = stop
+    return layers
+
+
+def pack(layers: Sequence[tuple[Any, Any]], sizes: Sequence[int]) -> Array:
+    """θ from ``[(W, b), …]``; the inverse of `unpack`, nothing is broadcast."""
+    if len(layers) != len(sizes) - 1:
+        raise ValueError(
+            f"got {len(layers)} layers; sizes={tuple(sizes)} need {len(sizes) - 1} pairs (W, b)"
+        )
+    arrays = [(np.asarray(W), np.asarray(b)) for W, b in layers]
+    lead = arrays[0][0].shape[:-2]
+    for number, ((W, b), (n_in, n_out)) in enumerate(zip(arrays, pairwise(sizes), strict=True), 1):
+        for name, block, shape in (("W", W, (n_in, n_out)), ("b", b, (n_out,))):
+            if block.shape != lead + shape:
+                raise ValueError(
+                    f"{name}{number} has shape {block.shape}; want exactly {lead + shape}: "
+                    "reshape or transpose it yourself, blocks are never broadcast"
+                )
+    flat = [block for W, b in arrays for block in (W.reshape(*lead, -1), b)]
+    return as_vector(np.concatenate(flat, axis=-1), size(sizes), sizes)
+
+
+def multiply_out(outers: Sequence[Outer], sizes: Sequence[int]) -> Array:
+    """The flat vector of per-layer outer products: ``W = Σ hᵀδ``, ``b = 1ᵀδ``."""
+    _, delta = outers[0]
+    vector = np.empty((*delta.shape[:-2], size(sizes)), delta.dtype)
+    for (W, b), (pairs, delta) in zip(unpack(vector, sizes), outers, strict=True):
+        h, first = pairs[0]
+        np.matmul(h.mT, first, out=W)
+        for h, other in pairs[1:]:
+            W += h.mT @ other
+        np.matmul(np.ones((1, delta.shape[-2]), delta.dtype), delta, out=b[..., None, :])
+    return vector

@@ -1,0 +1,99 @@
+"""Activations as rows (s, s′, s″); losses as rows of (value, gradient, Hessian product).
+
+Everything is complex-analytic away from kinks (a kink is decided by ``z.real > 0``), so the
+complex step passes through it. The polynomial rows hold over any commutative ring: integers are
+their only constants and their only divisors.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Function = Callable[[Array], Array]
+Activation = tuple[Function, Function, Function | None]  # s″ is None where it is 0 everywhere
+Loss = Callable[[Array, Array], tuple[Any, Array, Function]]
+
+
+def relu(z: Array) -> Array:
+    return z * (z.real > 0)  # (A1)
+
+
+def relu_prime(z: Array) -> Array:
+    return (z.real > 0).astype(z.dtype)  # at the kink: 0, as everywhere in the field
+
+
+def exp_minus_abs(z: Array, positive: Array) -> Array:
+    return np.exp(z * ~positive - z * positive)  # never overflows; analytic on either side
+
+
+def sigmoid(z: Array) -> Array:
+    positive = z.real > 0
+    e = exp_minus_abs(z, positive)
+    return (positive + e * ~positive) / (1 + e)  # (A2)
+
+
+def sigmoid_prime(z: Array) -> Array:
+    return sigmoid(z) * sigmoid(-z)
+
+
+def sigmoid_second(z: Array) -> Array:
+    s, t = sigmoid(z), sigmoid(-z)
+    return s * t * (t - s)
+
+
+def softplus(z: Array) -> Array:
+    positive = z.real > 0
+    return z * positive + np.log1p(exp_minus_abs(z, positive))  # (A3)
+
+
+def tanh_prime(z: Array) -> Array:
+    h = np.tanh(z)
+    return 1 - h * h  # (A4)
+
+
+def tanh_second(z: Array) -> Array:
+    h = np.tanh(z)
+    return -2 * h * (1 - h * h)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": (relu, relu_prime, None),
+    "sigmoid": (sigmoid, sigmoid_prime, sigmoid_second),
+    "softplus": (softplus, sigmoid, sigmoid_prime),
+    "tanh": (np.tanh, tanh_prime, tanh_second),
+    "identity": (lambda z: z, np.ones_like, None),
+    "square": (lambda z: z * z, lambda z: 2 * z, lambda z: np.full_like(z, 2)),  # (A5)
+}
+
+
+def squared_error(u: Array, y: Array) -> tuple[Any, Array, Function]:
+    """Mean of (u − y)² over examples and outputs."""
+    residual = u - y
+    count = residual.shape[-2] * residual.shape[-1]
+    value = (residual * residual).sum((-2, -1)) / count  # (L1)
+    return value, 2 * residual / count, lambda u_dot: 2 * u_dot / count
+
+
+def cross_entropy(u: Array, y: Array) -> tuple[Any, Array, Function]:
+    """Mean over examples of −ln softmax(u)[y]."""
+    n = u.shape[-2]
+    one_hot = y[..., None] == np.arange(u.shape[-1])
+    shifted = u - u.real.max(-1, keepdims=True)
+    e = np.exp(shifted)
+    total = e.sum(-1, keepdims=True)
+    value = (np.log(total) - (shifted * one_hot).sum(-1, keepdims=True)).sum((-2, -1)) / n  # (L2)
+    p = e / total
+    # p_y − 1 written as −Σ of the other p: nothing cancels when the softmax is saturated.
+    others = p * ~one_hot
+    delta = (others - one_hot * others.sum(-1, keepdims=True)) / n
+
+    def hessian(u_dot: Array) -> Array:
+        centred = u_dot - (u_dot * one_hot).sum(-1, keepdims=True)  # H ignores a shift of u_dot
+        return p * (centred - (p * centred).sum(-1, keepdims=True)) / n
+
+    return value, delta, hessian
+
+
+LOSSES: dict[str, Loss] = {"squared_error": squared_error, "cross_entropy": cross_entropy}
