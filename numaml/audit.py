@@ -1,0 +1,379 @@
+"""The audit of the installed gradients: one row per tagged formula, each by a method that does not
+use the formula.
+
+`numaml check` prints it, the tests assert it, and the planted-bug tests run it on copies of the
+package with one term removed and see it fail.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import maml, mlp, primitives, train
+from .check import TINY, Mod, complex_step, dual_gradient, relative_error
+from .mlp import MLP
+from .tasks import Batch, Tasks
+
+Array = np.ndarray[Any, Any]
+
+# Complex-step derivatives are exact to rounding, so all that is allowed is the rounding of two
+# evaluations of a small network in float64 (2e-16 each operation, some hundred operations).
+ROUNDING = 1e-13
+ALPHA = 0.3  # large enough that curvature, α H λ, is as large as λ itself
+
+
+class Row(NamedTuple):
+    """One line of the audit."""
+
+    formula: str
+    method: str
+    error: float
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.bound
+
+
+def audit() -> Iterator[Row]:
+    """Yield a `Row` for every tagged formula, in the order of the derivations.
+
+    Examples
+    --------
+    >>> from numaml.audit import audit
+    >>> all(row.passed for row in audit())
+    True
+    """
+    for formula, (method, bound, error) in CHECKS.items():
+        yield Row(formula, method, error(), bound)
+
+
+# A small network in which every axis has a size of its own.
+SIZES, T, N_SUPPORT, N_QUERY = (2, 5, 4, 3), 6, 7, 8
+
+
+def _model(loss: str = "squared_error", activation: Any = "tanh") -> MLP:
+    return MLP(SIZES, activation, loss)
+
+
+def _theta(seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(0, 0.7, _model().size)
+
+
+def _batch(n: int, seed: int, loss: str = "squared_error", tasks: tuple[int, ...] = (T,)) -> Batch:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(*tasks, n, SIZES[0]))
+    if loss == "cross_entropy":
+        return Batch(x, rng.integers(0, SIZES[-1], (*tasks, n)))
+    return Batch(x, rng.normal(size=(*tasks, n, SIZES[-1])))
+
+
+def _tasks() -> Tasks:
+    return Tasks(_batch(N_SUPPORT, 1), _batch(N_QUERY, 2))
+
+
+def _gradient(f: Callable[[Array], Any], theta: Array) -> Array:
+    """Gradient of f, which maps a stack of rows to a stack of numbers, by complex steps."""
+    return np.asarray(complex_step(f, theta, np.eye(len(theta))))
+
+
+# Activations and losses
+
+
+def _activation(name: str, reference: Callable[[float], float]) -> float:
+    s, s_prime, s_second = primitives.ACTIVATIONS[name]
+    z = np.array([-30.0, -2.5, -1.0, -0.1, 0.2, 0.7, 3.0, 30.0])
+    second = s_second(z) if s_second else np.zeros_like(z)
+    return max(
+        relative_error(s(z), [reference(value) for value in z.tolist()]),
+        relative_error(s_prime(z), complex_step(s, z, 1.0)),
+        relative_error(second, complex_step(s_prime, z, 1.0)),
+    )
+
+
+def _loss(loss: str, reference: Callable[[Array, Any], float]) -> float:
+    rng = np.random.default_rng(3)
+    u, u_dot = rng.normal(0, 3, (2, T, N_SUPPORT, SIZES[-1]))
+    y = _batch(N_SUPPORT, 4, loss).y
+    function = primitives.LOSSES[loss]
+    value, delta, hessian = function(u, y)
+
+    def row(flat: Array) -> Any:  # the loss of task 0 for a stack of outputs
+        return function(flat.reshape(-1, *u.shape[1:]), y[0])[0]
+
+    return max(
+        relative_error(value, [reference(u[t], y[t]) for t in range(T)]),
+        relative_error(delta[0].ravel(), _gradient(row, u[0].ravel())),
+        relative_error(hessian(u_dot), complex_step(lambda u: function(u, y)[1], u, u_dot)),
+    )
+
+
+def _squared_error(u: Array, y: Array) -> float:
+    return math.fsum((a - b) ** 2 for a, b in zip(u.flat, y.flat, strict=True)) / u.size
+
+
+def _cross_entropy(u: Array, y: Array) -> float:
+    rows = zip(u.tolist(), y.tolist(), strict=True)
+    return math.fsum(math.log(math.fsum(map(math.exp, r))) - r[c] for r, c in rows) / len(u)
+
+
+# The four passes
+
+
+def _by_hand(theta: Array, x: Array, s: Callable[[float], float], sizes: Any) -> Array:
+    """The network's output on one task's rows in plain Python loops."""
+    layers = MLP(sizes).unpack(theta)
+    rows = x.tolist()
+    for number, (W, b) in enumerate(layers, 1):
+        rows = [
+            [math.fsum(h * w for h, w in zip(row, W[:, j].tolist(), strict=True)) + b[j].item()
+             for j in range(len(b))]
+            for row in rows
+        ]  # fmt: skip
+        if number < len(layers):
+            rows = [[s(z) for z in row] for row in rows]
+    return np.array(rows)
+
+
+def _f1() -> float:
+    model, theta, x = MLP((2, 3)), np.arange(1.0, 10.0), _batch(N_SUPPORT, 1).x
+    want = [_by_hand(theta, x[t], abs, model.sizes) for t in range(T)]
+    return relative_error(model.predict(theta, x), want)
+
+
+def _f2() -> float:
+    x, theta = _batch(N_SUPPORT, 1).x, _theta()
+    want = [_by_hand(theta, x[t], math.tanh, SIZES) for t in range(T)]
+    return relative_error(_model().predict(theta, x), want)
+
+
+class _Passes:
+    """One task's passes laid open, at θ and along v."""
+
+    def __init__(self) -> None:
+        self.model = _model(activation="softplus", loss="cross_entropy")
+        self.batch = _batch(N_SUPPORT, 1, "cross_entropy", ())
+        self.theta, self.v = _theta(), _theta(1)
+        self.layers, self.dots = self.model._layers(self.theta), self.model._layers(self.v)
+        self.s2 = primitives.ACTIVATIONS["softplus"][2]
+        self.trace, self.outers = self.first_order(self.layers)
+
+    def first_order(self, layers: Any) -> tuple[mlp.Trace, Any]:
+        s, s_prime, _ = primitives.ACTIVATIONS["softplus"]
+        hs, zs = mlp.forward(layers, self.batch.x, s)
+        delta = primitives.cross_entropy(zs[-1], self.batch.y)[1]
+        s1 = [s_prime(z) for z in zs[:-1]]
+        outers, deltas, es = mlp.backward(layers, hs, s1, delta)
+        return mlp.Trace(hs, zs, s1, deltas, es), outers
+
+    def along_v(self, part: str, l: int) -> Array:
+        """Derivative along v of a part of the first-order trace, by a complex step."""
+        return np.asarray(
+            complex_step(
+                lambda theta: getattr(self.first_order(self.model._layers(theta))[0], part)[l],
+                self.theta,
+                self.v,
+            )
+        )
+
+    def r_forward(self) -> tuple[list[Array], list[Array]]:
+        return mlp.r_forward(self.layers, self.dots, self.trace)
+
+    def r_backward(self) -> list[Any]:
+        tangents = self.r_forward()
+        hessian = primitives.cross_entropy(self.trace.zs[-1], self.batch.y)[2]
+        delta_dot = hessian(tangents[1][-1])
+        return mlp.r_backward(self.layers, self.dots, self.trace, tangents, delta_dot, self.s2)
+
+
+def _r1() -> float:
+    passes = _Passes()
+    _, z_dots = passes.r_forward()
+    return max(relative_error(z_dots[l], passes.along_v("zs", l)) for l in range(3))
+
+
+def _r2() -> float:
+    passes = _Passes()
+    h_dots, _ = passes.r_forward()
+    return max(relative_error(h_dots[l], passes.along_v("hs", l)) for l in (1, 2))
+
+
+def _b1() -> float:
+    """δ_l is the gradient by a bias that is each example's own."""
+    passes = _Passes()
+    return max(relative_error(passes.trace.deltas[l].ravel(), _by_bias(passes, l)) for l in (0, 1))
+
+
+def _by_bias(passes: _Passes, l: int) -> Array:
+    n, width = N_SUPPORT, SIZES[l + 1]
+
+    def value(flat: Array) -> Any:
+        layers = list(passes.layers)
+        W, b = layers[l]
+        layers[l] = (W, b + flat.reshape(-1, n, width))
+        zs = mlp.forward(layers, passes.batch.x, primitives.ACTIVATIONS["softplus"][0])[1]
+        return primitives.cross_entropy(zs[-1], passes.batch.y)[0]
+
+    return _gradient(value, np.zeros(n * width))
+
+
+def _b2() -> float:
+    model, theta, batch = _model(), _theta(), _batch(N_SUPPORT, 1)
+    _, gradient, _ = model.linearize(theta, batch)
+    return relative_error(gradient, [_task_gradient(theta, batch, t) for t in range(T)])
+
+
+def _task_gradient(theta: Array, batch: Batch, t: int) -> Array:
+    """Gradient of one task's loss alone, by complex steps of its value."""
+    one = Batch(batch.x[t], batch.y[t])
+    return _gradient(lambda theta: _model().value(theta, one), theta)
+
+
+def _r3() -> float:
+    passes = _Passes()
+    delta_dots = [delta_dot for _, delta_dot in passes.r_backward()]
+    return max(relative_error(delta_dots[l], passes.along_v("deltas", l)) for l in range(3))
+
+
+def _r4() -> float:
+    errors = []
+    for loss in primitives.LOSSES:
+        model, theta, batch = _model(loss), _theta(), _batch(N_SUPPORT, 1, loss)
+        v = np.random.default_rng(5).normal(size=(T, model.size))
+        hvp = model.linearize(theta, batch)[2]
+        ahead = model.linearize(theta + 1j * TINY * v, batch)[1]
+        errors.append(relative_error(hvp(v), ahead.imag / TINY))
+    return max(errors)
+
+
+# The meta-gradient
+
+
+def _m1() -> float:
+    model, tasks = _model(), _tasks()
+    want = np.empty((T, model.size))
+    for t in range(T):
+        phi = _theta()
+        for _ in range(3):
+            phi = phi - ALPHA * _task_gradient(phi, tasks.support, t)
+        want[t] = phi
+    return relative_error(maml.adapt(model, _theta(), tasks.support, ALPHA, 3), want)
+
+
+def _m2() -> float:
+    """Without inner steps the meta-gradient is the gradient of the task-averaged query loss."""
+    model, query = _model(), _tasks().query
+    value, gradient = maml.meta_gradient(model, _theta(), _tasks(), ALPHA, 0)
+    losses = [model.value(_theta(), Batch(query.x[t], query.y[t])) for t in range(T)]
+    want = [_task_gradient(_theta(), query, t) for t in range(T)]
+    return max(
+        relative_error(value, math.fsum(losses) / T),
+        relative_error(gradient, np.mean(want, axis=0)),
+    )
+
+
+def _meta_directions(gradient: Array, alpha: float, steps: int, count: int = 5) -> float:
+    """Distance of a gradient from complex steps of the meta-value along random directions."""
+    model, tasks = _model(), _tasks()
+    directions = np.random.default_rng(6).normal(size=(count, model.size))
+
+    def value(theta: Array) -> Any:
+        return maml.meta_value(model, theta, tasks, alpha, steps)
+
+    want = [complex_step(value, _theta(), v) for v in directions]
+    return relative_error(directions @ gradient, want)
+
+
+def _m3(alpha: float, steps: int) -> float:
+    gradient = maml.meta_gradient(_model(), _theta(), _tasks(), alpha, steps)[1]
+    return _meta_directions(gradient, alpha, steps)
+
+
+def _m3_field() -> float:
+    """Over GF(2^61 − 1) against dual numbers through the value alone: equal or not."""
+    model, steps = MLP((2, 2, 1), "square"), 2
+    rng = np.random.default_rng(7)
+
+    def elements(*shape: int) -> Array:
+        flat = [Mod(n) for n in rng.integers(Mod.p, size=math.prod(shape)).tolist()]
+        return np.array(flat, object).reshape(shape)
+
+    theta, alpha = elements(model.size), elements(1)[0]
+    support, query = (Batch(elements(n, 2), elements(n, 1)) for n in (2, 3))
+
+    def value(theta: Array) -> Any:
+        phi = theta
+        for _ in range(steps):
+            phi = phi - alpha * dual_gradient(lambda p: model.value(p, support), phi)
+        return model.value(phi, query)
+
+    got = maml.meta_gradient(model, theta, Tasks(support, query), alpha, steps)[1]
+    return float(np.sum(got != dual_gradient(value, theta)))
+
+
+def _m4() -> float:
+    """The mean over tasks of ∇L_Q(φ_K), and not the gradient of the meta-value."""
+    model, tasks = _model(), _tasks()
+    gradient = maml.first_order_meta_gradient(model, _theta(), tasks, ALPHA, 3)[1]
+    phi = maml.adapt(model, _theta(), tasks.support, ALPHA, 3)
+    want = [_task_gradient(phi[t], tasks.query, t) for t in range(T)]
+    if _meta_directions(gradient, ALPHA, 3) < 0.1:
+        return math.inf
+    return relative_error(gradient, np.mean(want, axis=0))
+
+
+def _o1() -> float:
+    """Adam against its own definition, coordinate by coordinate."""
+    gradients = np.random.default_rng(8).normal(size=(4, 3))
+    theta, moments = np.ones(3), train.Moments(np.zeros(3), np.zeros(3), 0)
+    for gradient in gradients:
+        theta, moments = train.adam(theta, gradient, moments, 0.01)
+    want = []
+    for series in gradients.T.tolist():
+        position = 1.0
+        for t in range(1, len(series) + 1):
+            first = sum(0.1 * 0.9 ** (t - 1 - i) * series[i] for i in range(t))
+            second = sum(0.001 * 0.999 ** (t - 1 - i) * series[i] ** 2 for i in range(t))
+            # Kingma and Ba's efficient form has ε outside the bias correction.
+            rate = 0.01 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+            position -= rate * first / (math.sqrt(second) + 1e-8)
+        want.append(position)
+    return relative_error(theta, want)
+
+
+Check = tuple[str, float, Callable[[], float]]
+CHECKS: dict[str, Check] = {
+    "(A1) relu": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "relu", lambda z: max(z, 0.0))),
+    "(A2) sigmoid": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "sigmoid", lambda z: 1 / (1 + math.exp(-z)))),
+    "(A3) softplus": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "softplus", lambda z: math.log1p(math.exp(z)))),
+    "(A4) tanh": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "tanh", math.tanh)),
+    "(A5) square": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "square", lambda z: z**2)),
+    "(L1) squared error": ("plain sums, complex step", ROUNDING, lambda: _loss(
+        "squared_error", _squared_error)),
+    "(L2) cross-entropy": ("plain sums, complex step", ROUNDING, lambda: _loss(
+        "cross_entropy", _cross_entropy)),
+    "(F1) pre-activation": ("plain loops", ROUNDING, _f1),
+    "(F2) activation": ("plain loops", ROUNDING, _f2),
+    "(B1) cotangent": ("complex step in each example's bias", ROUNDING, _b1),
+    "(B2) gradient": ("complex step of the loss", ROUNDING, _b2),
+    "(R1) tangent of z": ("complex step of (F1)", ROUNDING, _r1),
+    "(R2) tangent of h": ("complex step of (F2)", ROUNDING, _r2),
+    "(R3) tangent of δ": ("complex step of (B1)", ROUNDING, _r3),
+    "(R4) Hessian product": ("complex step of the gradient", ROUNDING, _r4),
+    "(M1) inner step": ("gradients by complex step", ROUNDING, _m1),
+    "(M2) task-averaged loss": ("complex step of each task's loss", ROUNDING, _m2),
+    "(M3) meta-gradient, K = 3": ("complex step of the meta-value", ROUNDING, lambda: _m3(
+        ALPHA, 3)),
+    "(M3) meta-gradient, K = 50": ("complex step of the meta-value", ROUNDING, lambda: _m3(
+        ALPHA / 3, 50)),
+    "(M3) meta-gradient, K = 2": ("dual numbers over GF(2^61 − 1)", 0.0, _m3_field),
+    "(M4) first-order": ("complex step at φ_K; differs from (M3)", ROUNDING, _m4),
+    "(O1) Adam": ("its definition as a sum", ROUNDING, _o1),
+}  # fmt: skip
