@@ -3,9 +3,11 @@
 `meta_gradient` is exact, second order included; `first_order_meta_gradient` is FOMAML.
 """
 
+from . import check
 from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .mlp import MLP
 from .tasks import Batch, Sinusoids, Tasks
+from .training import evaluate, train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -14,7 +16,10 @@ __all__ = [
     "Sinusoids",
     "Tasks",
     "adapt",
+    "check",
+    "evaluate",
     "first_order_meta_gradient",
     "meta_gradient",
     "meta_value",
+    "train",
 ]

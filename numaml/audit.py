@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import maml, mlp, primitives, train
+from . import maml, mlp, primitives, training
 from .check import TINY, Mod, complex_step, dual_gradient, relative_error
 from .mlp import MLP
 from .tasks import Batch, Tasks
@@ -327,9 +327,9 @@ def _m4() -> float:
 def _o1() -> float:
     """Adam against its own definition, coordinate by coordinate."""
     gradients = np.random.default_rng(8).normal(size=(4, 3))
-    theta, moments = np.ones(3), train.Moments(np.zeros(3), np.zeros(3), 0)
+    theta, moments = np.ones(3), training.Moments(np.zeros(3), np.zeros(3), 0)
     for gradient in gradients:
-        theta, moments = train.adam(theta, gradient, moments, 0.01)
+        theta, moments = training.adam(theta, gradient, moments, 0.01)
     want = []
     for series in gradients.T.tolist():
         position = 1.0
