@@ -1,0 +1,139 @@
+"""Bad input is refused before any work, and the message says got, wanted, fix."""
+
+import numpy as np
+import pytest
+
+import numaml
+from numaml import MLP, Batch, Tasks
+
+MODEL = MLP((2, 3, 2))
+CLASSIFIER = MLP((2, 3, 4), loss="cross_entropy")
+X, Y, C = np.ones((5, 7, 2)), np.ones((5, 7, 2)), np.ones((5, 7), int)
+THETA = np.zeros(MODEL.size)
+NAN, INFINITE = X.copy(), X.copy()
+NAN[1, 2, 0], INFINITE[4, 6, 1] = np.nan, np.inf
+
+
+def tasks(n=7, lead=(5,), n_in=2, n_out=2):
+    return Batch(np.ones((*lead, n, n_in)), np.ones((*lead, n, n_out)))
+
+
+BAD = {
+    "sizes of one layer": (lambda: MLP((3,)), ValueError, r"\(3,\); want at least \(n_in, n_out\)"),
+    "width zero": (lambda: MLP((3, 0, 1)), ValueError, r"each >= 1"),
+    "float width": (lambda: MLP((3, 4.0, 1)), TypeError, r"want integers"),
+    "sizes not a sequence": (lambda: MLP(3), TypeError, r"sizes is 3; want integers"),
+    "unknown activation": (lambda: MLP((1, 1), "swish"), ValueError, r"'swish'; want one of"),
+    "pair for activation": (lambda: MLP((1, 1), (np.sin, np.cos)), TypeError, r"\(s, s′, s″\)"),
+    "triple of names": (lambda: MLP((1, 1), ("a", "b", "c")), TypeError, r"callables"),
+    "unknown loss": (lambda: MLP((1, 1), loss="mse"), ValueError, r"'mse'; want one of"),
+    "unknown norm": (lambda: MLP((1, 1), norm="group"), ValueError, r"norm is 'group'; want"),
+    "init in integers": (lambda: MODEL.init(0, int), TypeError, r"want float32, float64"),
+    "theta of another network": (
+        lambda: MLP((1, 40, 1)).unpack(np.zeros(17)), ValueError,
+        r"theta has shape \(17,\); sizes=\(1, 40, 1\) need \(121,\)"),
+    "theta of integers": (
+        lambda: MODEL.value(THETA.astype(int), tasks()), TypeError, r"int64.*astype\(float\)"),
+    "theta half": (lambda: MODEL.value(THETA.astype("f2"), tasks()), TypeError, r"float16"),
+    "too few blocks": (lambda: MODEL.pack([(np.ones((2, 3)), np.ones(3))]), ValueError, r"2 pairs"),
+    "transposed block": (
+        lambda: MODEL.pack([(np.ones((3, 2)), np.ones(3)), (np.ones((3, 2)), np.ones(2))]),
+        ValueError, r"W1 has shape \(3, 2\); want exactly \(2, 3\)"),
+    "bias as a row": (
+        lambda: MODEL.pack([(np.ones((2, 3)), np.ones((1, 3))), (np.ones((3, 2)), np.ones(2))]),
+        ValueError, r"b1 has shape \(1, 3\); want exactly \(3,\)"),
+    "bias that would broadcast": (
+        lambda: MODEL.pack([(np.ones((2, 3)), np.ones(3)), (np.ones((3, 2)), np.ones(1))]),
+        ValueError, r"b2 has shape \(1,\)"),
+    "missing task axis": (
+        lambda: MODEL.pack([(np.ones((4, 2, 3)), np.ones(3)), (np.ones((3, 2)), np.ones(2))]),
+        ValueError, r"b1 has shape \(3,\); want exactly \(4, 3\)"),
+    "features": (lambda: MODEL.value(THETA, tasks(n_in=3)), ValueError, r"need \(…, n, 2\)"),
+    "one example without its axis": (
+        lambda: MODEL.predict(THETA, np.ones(2)), ValueError, r"rows are examples"),
+    "outputs": (lambda: MODEL.value(THETA, tasks(n_out=1)), ValueError,
+                r"y has shape \(5, 7, 1\); squared_error .* needs \(5, 7, 2\)"),
+    "task axes of theta and x": (
+        lambda: MODEL.value(np.zeros((4, MODEL.size)), tasks()), ValueError, r"same task axes"),
+    "complex x": (
+        lambda: MODEL.value(THETA, Batch(X + 1j, Y)), TypeError, r"complex128 and theta float64"),
+    "complex y": (lambda: MODEL.value(THETA, Batch(X, Y + 1j)), TypeError, r"y has dtype complex"),
+    "floats in exact arithmetic": (
+        lambda: MODEL.value(THETA.astype(int).astype(object), Batch(X, Y)), TypeError,
+        r"x has dtype float64 and theta object"),
+    "class too large": (
+        lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, 4 * C)), ValueError,
+        r"classes 4 to 4; sizes=\(2, 3, 4\) need 0 to 3"),
+    "class negative": (
+        lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, -C)), ValueError, r"-1 to -1"),
+    "one-hot classes": (
+        lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, np.eye(7, 4, dtype=int)
+                                 * np.ones((5, 1, 1), int))), ValueError, r"needs \(5, 7\)"),
+    "float classes": (
+        lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, Y)), TypeError,
+        r"wants integer classes"),
+    "v of another network": (
+        lambda: MODEL.linearize(THETA, tasks())[2](np.ones(3)), ValueError, r"v has shape \(3,\)"),
+    "v of another number of tasks": (
+        lambda: MODEL.linearize(THETA, tasks())[2](np.ones((4, MODEL.size))), ValueError,
+        r"v has shape \(4, 17\); want \(17,\) or \(5, 17\)"),
+    "complex v": (
+        lambda: MODEL.linearize(THETA, tasks())[2](1j * THETA), TypeError, r"v has dtype complex"),
+    "NaN": (lambda: Batch(NAN, Y), ValueError, r"x\[1, 2, 0\] is nan; want finite"),
+    "infinity": (lambda: Batch(X, INFINITE), ValueError, r"y\[4, 6, 1\] is inf"),
+    "flat x": (lambda: Batch(np.ones(7), np.ones((7, 1))), ValueError, r"\(7,\); want \(n, n_in\)"),
+    "four axes": (lambda: Batch(X[None], Y[None]), ValueError, r"\(T, n, n_in\)"),
+    "empty batch": (lambda: Batch(X[:, :0], Y[:, :0]), ValueError, r"want at least one"),
+    "no tasks": (lambda: Batch(X[:0], Y[:0]), ValueError, r"want at least one"),
+    "unequal examples": (lambda: Batch(X, Y[:, :6]), ValueError, r"want y \(5, 7, n_out\)"),
+    "targets without their axis": (lambda: Batch(X, Y[..., 0]), ValueError, r"y\[..., None\]"),
+    "text": (lambda: Batch(X, np.full((5, 7), "a")), TypeError, r"y has dtype <U1; want numbers"),
+    "query tasks": (lambda: Tasks(tasks(), tasks(lead=(4,))), ValueError, r"\(5, 7, 2\) in the"),
+    "query features": (lambda: Tasks(tasks(), tasks(n_in=1)), ValueError, r"x has shape"),
+    "query outputs": (lambda: Tasks(tasks(), tasks(n_out=1)), ValueError, r"y has shape"),
+    "query without tasks": (lambda: Tasks(tasks(), tasks(lead=())), ValueError, r"want the same"),
+    "arrays for batches": (lambda: Tasks(X, Y), TypeError, r"support is ndarray; want a Batch"),
+    "no sinusoids": (lambda: numaml.Sinusoids(tasks=0), ValueError, r"tasks is 0; want at least 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+FUNCTIONS = (
+    numaml.adapt,
+    numaml.meta_value,
+    numaml.meta_gradient,
+    numaml.first_order_meta_gradient,
+)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"steps": -1}, ValueError, "steps is -1; want K >= 0"),
+        ({"steps": 1.0}, TypeError, "steps is 1.0; want an integer"),
+        ({"steps": True}, TypeError, "steps is True"),
+        ({"steps": None}, TypeError, "steps is None"),
+        ({"alpha": -0.1}, ValueError, "alpha is -0.1; want a finite number >= 0"),
+        ({"alpha": np.nan}, ValueError, "alpha is nan"),
+        ({"alpha": np.inf}, ValueError, "alpha is inf"),
+        ({"alpha": 1j}, TypeError, "alpha is 1j; want one real number"),
+        ({"alpha": "0.1"}, TypeError, "alpha is '0.1'"),
+        ({"alpha": None}, TypeError, "alpha is None"),
+        ({"alpha": np.ones(3)}, TypeError, "want one real number"),
+        ({"theta": np.zeros((5, MODEL.size))}, ValueError, r"want one row \(P,\)"),
+        ({"theta": np.zeros(3)}, ValueError, r"need \(17,\)"),
+    ],
+)
+def test_bad_arguments_of_the_meta_functions(function, change, error, message):
+    both = Tasks(tasks(), tasks(8))
+    arguments = {"theta": THETA, "alpha": 0.1, "steps": 2} | change
+    data = both.support if function is numaml.adapt else both
+    with pytest.raises(error, match=message):
+        function(MODEL, arguments["theta"], data, arguments["alpha"], arguments["steps"])

@@ -1,0 +1,174 @@
+"""The MLP's public face: layouts, task axes, dtypes, users' own activations."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import numaml
+from numaml.check import relative_error
+
+from .cases import build, each_task
+
+ROUNDING = 1e-14
+CONFIGURATIONS = [
+    ((3, 5, 4, 2), "tanh", "squared_error"),
+    ((3, 5, 4, 2), "relu", "cross_entropy"),
+    ((3, 2), "tanh", "squared_error"),
+    ((1, 4, 1), "softplus", "squared_error"),
+]
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+def test_a_stack_of_tasks_is_the_tasks_one_by_one(configuration):
+    case = build(*configuration, 6, 7, 8, 0.05, 3, seed=0)
+    model, theta, tasks, alpha, steps = case.arguments
+    supports, queries = each_task(tasks.support), each_task(tasks.query)
+    singles = [numaml.Tasks(s, q) for s, q in zip(supports, queries, strict=True)]
+
+    phi = numaml.adapt(model, theta, tasks.support, alpha, steps)
+    want = [numaml.adapt(model, theta, s, alpha, steps) for s in supports]
+    assert relative_error(phi, want) < ROUNDING
+
+    value, gradient, hvp = model.linearize(phi, tasks.query)
+    parts = [model.linearize(phi[t], queries[t]) for t in range(6)]
+    assert value.shape == (6,)
+    assert relative_error(value, [part[0] for part in parts]) < ROUNDING
+    assert relative_error(gradient, [part[1] for part in parts]) < ROUNDING
+    v = np.random.default_rng(1).normal(size=(6, model.size))
+    assert relative_error(hvp(v), [part[2](v[t]) for t, part in enumerate(parts)]) < ROUNDING
+    assert relative_error(hvp(case.v), [part[2](case.v) for part in parts]) < ROUNDING
+
+    for function in (numaml.meta_gradient, numaml.first_order_meta_gradient):
+        value, gradient = function(*case.arguments)
+        parts = [function(model, theta, single, alpha, steps) for single in singles]
+        assert relative_error(value, np.mean([part[0] for part in parts])) < ROUNDING
+        assert relative_error(gradient, np.mean([part[1] for part in parts], axis=0)) < ROUNDING
+
+
+def test_a_stack_of_thetas_on_one_batch():
+    case = build((3, 5, 2), "tanh", "squared_error", None, 7, 8, 0.1, 1, seed=0)
+    thetas = np.random.default_rng(1).normal(size=(4, case.model.size))
+    batch = case.tasks.support
+    value, gradient, hvp = case.model.linearize(thetas, batch)
+    parts = [case.model.linearize(theta, batch) for theta in thetas]
+    assert relative_error(value, [part[0] for part in parts]) < ROUNDING
+    assert relative_error(gradient, [part[1] for part in parts]) < ROUNDING
+    assert relative_error(hvp(case.v), [part[2](case.v) for part in parts]) < ROUNDING
+    assert case.model.predict(thetas, batch.x).shape == (4, 7, 2)
+
+
+def test_a_stack_of_directions_gives_the_dense_hessian():
+    case = build((3, 5, 2), "tanh", "squared_error", None, 7, 8, 0.1, 1, seed=0)
+    _, _, hvp = case.model.linearize(case.theta, case.tasks.support)
+    H = hvp(np.eye(case.model.size))
+    assert relative_error(H, H.T) < ROUNDING
+    assert relative_error(H @ case.v, hvp(case.v)) < ROUNDING
+    assert np.array_equal(hvp(case.v), hvp(case.v)), "hvp may be called any number of times"
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "softplus", "sigmoid"])
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_every_result_has_the_dtype_of_theta(activation, loss, dtype):
+    case = build((3, 5, 2), activation, loss, 4, 7, 8, 0.05, 2, seed=0)
+    theta = case.theta.astype(dtype)
+    value, gradient, hvp = case.model.linearize(theta, case.tasks.support)
+    assert value.dtype == gradient.dtype == hvp(gradient).dtype == dtype
+    assert case.model.predict(theta, case.tasks.support.x).dtype == dtype
+    for alpha in (0.05, np.float64(0.05), np.float32(0.05), 0):
+        arguments = (case.model, theta, case.tasks, alpha, 2)
+        assert numaml.adapt(case.model, theta, case.tasks.support, alpha, 2).dtype == dtype
+        for function in (numaml.meta_gradient, numaml.first_order_meta_gradient):
+            value, gradient = function(*arguments)
+            assert gradient.dtype == dtype
+            assert type(value) is (complex if dtype is np.complex128 else float)
+    want = numaml.meta_gradient(*case.arguments)[1]
+    got = numaml.meta_gradient(case.model, theta, case.tasks, 0.05, 2)[1]
+    assert relative_error(got, want) < (1e-4 if dtype is np.float32 else ROUNDING)
+
+
+def test_unpack_gives_views_and_pack_is_its_inverse():
+    model = numaml.MLP((3, 5, 4, 2))
+    theta = np.arange(4.0 * model.size).reshape(4, model.size)
+    layers = model.unpack(theta)
+    assert [(W.shape, b.shape) for W, b in layers] == [
+        ((4, 3, 5), (4, 5)), ((4, 5, 4), (4, 4)), ((4, 4, 2), (4, 2))
+    ]  # fmt: skip
+    assert all(np.shares_memory(block, theta) for layer in layers for block in layer)
+    assert np.array_equal(model.pack(layers), theta)
+    assert np.array_equal(model.pack(model.unpack(theta[0])), theta[0])
+    W, b = model.unpack(theta[0])[0]
+    assert np.array_equal(W, np.arange(15.0).reshape(3, 5))
+    assert np.array_equal(b, np.arange(15.0, 20.0))
+    W[...] = -1
+    assert (theta[0, :15] == -1).all()
+    assert np.array_equal(model.pack(model.unpack(np.asfortranarray(theta))), theta)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+def test_layouts_in_memory_do_not_matter(loss):
+    case = build((3, 5, 2), "tanh", loss, 4, 7, 8, 0.05, 2, seed=0)
+    x = np.asfortranarray(case.tasks.support.x)
+    strided = numaml.Batch(np.repeat(x, 2, axis=1)[:, ::2], case.tasks.support.y)
+    theta = np.repeat(case.theta, 2)[::2]
+    assert not theta.flags.c_contiguous
+    got = case.model.linearize(theta, strided)
+    want = case.model.linearize(case.theta, case.tasks.support)
+    assert relative_error(got[1], want[1]) < ROUNDING
+    assert relative_error(got[2](case.v), want[2](case.v)) < ROUNDING
+
+
+def test_a_users_activation():
+    sine = (np.sin, np.cos, lambda z: -np.sin(z))
+    model = numaml.MLP((3, 5, 2), sine)
+    case = build((3, 5, 2), "tanh", "squared_error", 4, 7, 8, 0.05, 2, seed=0)
+    arguments = (case.theta, case.tasks, 0.05, 2)
+    got = numaml.meta_gradient(model, *arguments)[1] @ case.v
+    want = numaml.check.complex_step(
+        lambda p: numaml.meta_value(model, p, case.tasks, 0.05, 2), case.theta, case.v
+    )
+    assert abs(got - want) < ROUNDING
+    assert hash(model) == hash(numaml.MLP((3, 5, 2), sine))
+    assert model == numaml.MLP([3, 5, 2], sine)
+
+
+def test_init():
+    model = numaml.MLP((300, 200, 100), "tanh")
+    theta = model.init(0)
+    assert np.array_equal(theta, model.init(np.random.default_rng(0)))
+    assert np.array_equal(model.init(0, "f4"), theta.astype("f4"))
+    for (W, b), n_in in zip(model.unpack(theta), (300, 200), strict=True):
+        assert abs(W.std() * np.sqrt(n_in) - 1) < 0.02
+        assert not b.any()
+    relu = numaml.MLP((300, 200, 100)).init(0)
+    assert np.allclose(relu, np.sqrt(2) * theta)
+
+
+def test_inputs_are_never_changed():
+    case = build((3, 5, 2), "relu", "squared_error", 4, 7, 8, 0.05, 2, seed=0)
+    batches = (case.tasks.support, case.tasks.query)
+    arrays = (case.theta, *(a for batch in batches for a in (batch.x, batch.y)))
+    before = [a.copy() for a in arrays]
+    for a in arrays:
+        a.flags.writeable = False
+    numaml.meta_gradient(*case.arguments)
+    numaml.first_order_meta_gradient(*case.arguments)
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
+
+
+def test_threads_do_not_disturb_each_other():
+    case = build((3, 5, 2), "tanh", "squared_error", 4, 7, 8, 0.05, 3, seed=0)
+    want = numaml.meta_gradient(*case.arguments)[1]
+    wrong = []
+
+    def work():
+        results = [numaml.meta_gradient(*case.arguments)[1] for _ in range(50)]
+        wrong.extend(got for got in results if not np.array_equal(got, want))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

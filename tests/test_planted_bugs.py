@@ -1,0 +1,158 @@
+"""Every term of every formula is dropped or bent in turn, and the check named beside it must fail.
+
+A copy of the package with one line changed is imported under another name, and its own audit is
+run on it: a checker nobody has seen fail is not a checker.
+"""
+
+import importlib
+import itertools
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numaml
+from numaml.audit import CHECKS
+
+PACKAGE = Path(numaml.__file__).parent
+counter = itertools.count()
+
+# (file, the line's own text, what is planted, the rows of the audit that must catch it)
+BUGS = [
+    ("primitives", "z * (z.real > 0)  # (A1)", "z * (z.real > -2)", "(A1)"),
+    ("primitives", "(z.real > 0).astype(z.dtype)", "np.ones_like(z)", "(A1)"),
+    ("primitives", "(positive + e * ~positive) / (1 + e)", "positive / (1 + e)", "(A2)"),
+    ("primitives", "return sigmoid(z) * sigmoid(-z)", "return sigmoid(z)", "(A2)"),
+    ("primitives", "s * t * (t - s)", "s * t * t", "(A2)"),
+    ("primitives", "s * t * (t - s)", "s * t * (s - t)", "(A2)"),
+    ("primitives", "z * positive + np.log1p", "np.log1p", "(A3)"),
+    ("primitives", "z * positive + np.log1p(exp_minus_abs(z, positive))", "z * positive", "(A3)"),
+    ("primitives", "1 - h * h  # (A4)", "1 - h", "(A4)"),
+    ("primitives", "-2 * h * (1 - h * h)", "-2 * h", "(A4)"),
+    ("primitives", "-2 * h * (1 - h * h)", "2 * h * (1 - h * h)", "(A4)"),
+    ("primitives", "lambda z: 2 * z", "lambda z: z", "(A5)"),
+    ("primitives", "np.full_like(z, 2)", "np.full_like(z, 1)", "(A5)"),
+    ("primitives", "count = residual.shape[-2] * residual.shape[-1]",
+     "count = residual.shape[-2]", "(L1)"),
+    ("primitives", "value, 2 * residual / count,", "value, residual / count,", "(L1)"),
+    ("primitives", "lambda u_dot: 2 * u_dot / count", "lambda u_dot: 0 * u_dot", "(L1)"),
+    ("primitives", "np.log(total) - (shifted", "np.log(total) - 0 * (shifted", "(L2)"),
+    ("primitives", ".sum((-2, -1)) / n  # (L2)", ".sum((-2, -1))", "(L2)"),
+    ("primitives", "(others - one_hot * others.sum(-1, keepdims=True)) / n", "others / n", "(L2)"),
+    ("primitives", "p * (centred - (p * centred).sum(-1, keepdims=True)) / n",
+     "p * centred / n", "(L2)"),
+    ("primitives", "p * (centred - (p * centred).sum(-1, keepdims=True)) / n",
+     "(centred - (p * centred).sum(-1, keepdims=True)) / n", "(L2)"),
+    ("mlp", "hs[l] @ W + b)  # (F1)", "hs[l] @ W)", "(F1)"),
+    ("mlp", "hs[l] @ W + b)  # (F1)", "hs[l] @ W - b)", "(F1)"),
+    ("mlp", "hs.append(s(zs[-1]))  # (F2)", "hs.append(zs[-1])", "(F2)"),
+    ("mlp", "if l:\n            hs.append(s(zs[-1]))", "if l:\n            hs.append(s(s(zs[-1])))",
+     "(F2)"),
+    ("mlp", "s1[l - 1] * es[-1])  # (B1)", "es[-1])", "(B1)"),
+    ("mlp", "es.append(deltas[-1] @ W.mT)", "es.append(deltas[-1] @ W.mT * 2)", "(B1)"),
+    ("mlp", "[(hs[l], deltas[-1])], deltas[-1]))  # (B2)",
+     "[(hs[l], deltas[-1])], 0 * deltas[-1]))", "(B2)"),
+    ("mlp", "[(hs[l], deltas[-1])], deltas[-1]))  # (B2)",
+     "[(0 * hs[l], deltas[-1])], deltas[-1]))", "(B2)"),
+    ("params", "np.matmul(h.mT, first, out=W)", "np.matmul(h.mT, first, out=W); W *= 2", "(B2)"),
+    ("params", "W += h.mT @ other", "pass", "(R4)"),
+    ("mlp", "trace.hs[l] @ W_dot + b_dot", "trace.hs[l] @ W_dot", "(R1)"),
+    ("mlp", "trace.hs[l] @ W_dot + b_dot", "0 * trace.hs[l] @ W_dot + b_dot", "(R1)"),
+    ("mlp", "z_dot += h_dots[l] @ W", "pass", "(R1)"),
+    ("mlp", "trace.s1[l - 1] * z_dots[-1])", "z_dots[-1])", "(R2)"),
+    ("mlp", "delta_dot @ W.mT + deltas[l] @ W_dot.mT", "delta_dot @ W.mT", "(R3)"),
+    ("mlp", "delta_dot @ W.mT + deltas[l] @ W_dot.mT", "deltas[l] @ W_dot.mT", "(R3)"),
+    ("mlp", "delta_dot = s1[l - 1] * e_dot", "delta_dot = e_dot", "(R3)"),
+    ("mlp", "delta_dot += s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]", "pass", "(R3)"),
+    ("mlp", "s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]", "s2(zs[l - 1]) * es[l - 1]", "(R3)"),
+    ("mlp", "s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]", "s2(zs[l - 1]) * z_dots[l - 1]", "(R3)"),
+    ("mlp", "s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]", "z_dots[l - 1] * es[l - 1]", "(R3)"),
+    ("mlp", "pairs.append((h_dots[l], deltas[l]))", "pass", "(R4)"),
+    ("mlp", "pairs = [(hs[l], delta_dot)]", "pairs = [(0 * hs[l], delta_dot)]", "(R4)"),
+    ("mlp", "outers.append((pairs, delta_dot))", "outers.append((pairs, deltas[l]))", "(R4)"),
+    ("mlp", "delta_dot = hessian(tangents[1][-1])", "delta_dot = tangents[1][-1]", "(R4)"),
+    ("maml", "phi = phi - alpha * g  # (M1)", "phi = phi + alpha * g", "(M1)"),
+    ("maml", "phi = phi - alpha * g  # (M1)", "phi = theta - alpha * g", "(M1)"),
+    ("maml", "phi = phi - alpha * g  # (M1)", "phi = phi - g", "(M1)"),
+    ("maml", "model.linearize(phi, support)", "model.linearize(theta, support)", "(M1)"),
+    ("maml", "values.sum(axis=0) / len(values)", "values.sum(axis=0)", "(M2)"),
+    ("maml", "model.linearize(phi, tasks.query)  # (M2)",
+     "model.linearize(phi, tasks.support)  # (M2)", "(M2)"),
+    ("maml", "model.linearize(phi, tasks.query)  # (M2)",
+     "model.linearize(theta, tasks.query)  # (M2)", "(M3)"),
+    ("maml", "lam = lam - alpha * hvp(lam)  # (M3)", "pass", "(M3)"),
+    ("maml", "lam = lam - alpha * hvp(lam)  # (M3)", "lam = lam + alpha * hvp(lam)", "(M3)"),
+    ("maml", "lam = lam - alpha * hvp(lam)  # (M3)", "lam = lam - hvp(lam)", "(M3)"),
+    ("maml", "lam = lam - alpha * hvp(lam)  # (M3)", "lam = -alpha * hvp(lam)", "(M3)"),
+    ("maml", "for hvp in reversed(hvps)", "for hvp in hvps", "(M3)"),
+    ("maml", "for hvp in reversed(hvps)", "for hvp in hvps[-1:]", "(M3)"),
+    ("maml", "    value, lam, _ = model.linearize(phi, tasks.query)\n    return",
+     "    value, lam, hvp = model.linearize(phi, tasks.query)\n    lam = lam - alpha * hvp(lam)\n"
+     "    return", "(M4)"),
+    ("maml", "    value, lam, _ = model.linearize(phi, tasks.query)\n    return",
+     "    value, lam, _ = model.linearize(theta, tasks.query)\n    return", "(M4)"),
+    ("maml", "    value, lam, _ = model.linearize(phi, tasks.query)\n    return _task_mean(value)",
+     "    return meta_gradient(model, theta, tasks, alpha, steps)\n    return _task_mean(value)",
+     "(M4)"),
+    ("training", "0.9 * moments.first + 0.1 * gradient", "gradient", "(O1)"),
+    ("training", "0.001 * (gradient * gradient)", "0.001 * gradient", "(O1)"),
+    ("training", "beta * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)", "beta", "(O1)"),
+    ("training", "(np.sqrt(second) + 1e-8)  # (O1)", "(second + 1e-8)", "(O1)"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def plant(tmp_path, monkeypatch):
+    """Import a copy of the package with one piece of text replaced; give its audit."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    names = []
+
+    def copy_with(file, text, bug):
+        name = f"numaml_planted_{next(counter)}"
+        names.append(name)
+        shutil.copytree(PACKAGE, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        path = tmp_path / name / f"{file}.py"
+        source = path.read_text()
+        assert source.count(text) == 1, f"{text!r} stands {source.count(text)} times in {file}.py"
+        path.write_text(source.replace(text, bug))
+        importlib.invalidate_caches()
+        return importlib.import_module(f"{name}.audit")
+
+    yield copy_with
+    for module in list(sys.modules):
+        if module.split(".")[0] in names:
+            del sys.modules[module]
+
+
+def error_of(check):
+    """The check's error; a bug that makes it crash is caught as well."""
+    try:
+        with np.errstate(all="ignore"):
+            return check()
+    except (ValueError, TypeError, IndexError, UnboundLocalError):
+        return math.inf
+
+
+@pytest.mark.parametrize(("file", "text", "bug", "tag"), BUGS)
+def test_the_named_check_catches(plant, file, text, bug, tag):
+    audit = plant(file, text, bug)
+    caught = [
+        error_of(check) > bound
+        for formula, (_, bound, check) in audit.CHECKS.items()
+        if formula.startswith(tag)
+    ]
+    assert caught
+    assert all(caught), f"{tag} does not see {bug!r}"
+
+
+def test_the_copy_without_a_bug_passes(plant):
+    audit = plant("maml", "# (M3)", "# (M3) ")
+    assert all(row.passed for row in audit.audit())
+
+
+def test_every_formula_has_a_planted_bug():
+    assert {formula.split()[0] for formula in CHECKS} == {tag for *_, tag in BUGS}
