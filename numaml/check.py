@@ -98,7 +98,10 @@ def central_difference(
         ``(4 D(step/2) − D(step)) / 3``, of fourth order in step.
     error
         The distance of ``derivative`` from D(step/2), the better plain difference: an upper
-        estimate unless f is not smooth between x − step·v and x + step·v.
+        estimate where f is smooth. A kink between x − step·v and x + step·v shows as a large one,
+        but one very near x may not show, and one at x does not: there the derivative returned is
+        the mean of both slopes. (A relu behind a layer that is off sits on its kink while its
+        biases are 0, as `MLP.init` leaves them: add noise to theta before you check it this way.)
 
     References
     ----------

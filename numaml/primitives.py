@@ -49,13 +49,12 @@ def softplus(z: Array) -> Array:
 
 
 def tanh_prime(z: Array) -> Array:
-    h = np.tanh(z)
-    return 1 - h * h  # (A4)
+    e = exp_minus_abs(2 * z, z.real > 0)
+    return 4 * e / (1 + e) ** 2  # (A4): 1 − tanh² without its cancellation
 
 
 def tanh_second(z: Array) -> Array:
-    h = np.tanh(z)
-    return -2 * h * (1 - h * h)
+    return -2 * np.tanh(z) * tanh_prime(z)
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -78,20 +77,24 @@ def squared_error(u: Array, y: Array) -> tuple[Any, Array, Function]:
 
 def cross_entropy(u: Array, y: Array) -> tuple[Any, Array, Function]:
     """Mean over examples of −ln softmax(u)[y]."""
-    n = u.shape[-2]
-    one_hot = y[..., None] == np.arange(u.shape[-1])
-    shifted = u - u.real.max(-1, keepdims=True)
+    n, classes = u.shape[-2], np.arange(u.shape[-1])
+    one_hot, top = y[..., None] == classes, u.real.argmax(-1)[..., None] == classes
+
+    def total(a: Array) -> Array:
+        return a.sum(-1, keepdims=True)
+
+    # Where one p is nearly 1, sums leave it out and shifts make its term 0: nothing cancels.
+    shifted = u - total(u * top)
     e = np.exp(shifted)
-    total = e.sum(-1, keepdims=True)
-    value = (np.log(total) - (shifted * one_hot).sum(-1, keepdims=True)).sum((-2, -1)) / n  # (L2)
-    p = e / total
-    # p_y − 1 written as −Σ of the other p: nothing cancels when the softmax is saturated.
+    rest = total(e * ~top)
+    value = (np.log1p(rest) - total(shifted * one_hot)).sum((-2, -1)) / n  # (L2)
+    p = e / (1 + rest)
     others = p * ~one_hot
-    delta = (others - one_hot * others.sum(-1, keepdims=True)) / n
+    delta = (others - one_hot * total(others)) / n
 
     def hessian(u_dot: Array) -> Array:
-        centred = u_dot - (u_dot * one_hot).sum(-1, keepdims=True)  # H ignores a shift of u_dot
-        return p * (centred - (p * centred).sum(-1, keepdims=True)) / n
+        centred = u_dot - total(u_dot * top)
+        return p * (centred - total(p * centred)) / n
 
     return value, delta, hessian
 

@@ -63,19 +63,20 @@ def test_fifty_steps(activation, loss):
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_saturated_softmax_keeps_its_relative_accuracy(label):
-    """exp(−60) beside 1: gradient and HVP are tiny, and still right to the last digits."""
+    """exp(−60) beside 1, right or wrong: value, gradient and HVP are right to the last digits."""
     model = numaml.MLP((1, 2), loss="cross_entropy")
     theta = np.array([60.0, 0.0, 0.0, 0.0])
     batch = numaml.Batch(np.ones((1, 1)), np.array([label]))
     v = np.array([1.0, -2.0, 0.5, 3.0])
-    _, gradient, hvp = model.linearize(theta, batch)
+    value, gradient, hvp = model.linearize(theta, batch)
     q = np.exp(-60.0) / (1 + np.exp(-60.0))  # probability of class 1
     delta = np.array([-q, q]) if label == 0 else np.array([1 - q, q - 1])
+    want = np.log1p(np.exp(-60.0)) + (60 if label else 0)
+    assert abs(value / want - 1) < 1e-15
     assert relative_error(gradient, np.concatenate([delta, delta])) < 1e-15
     u_dot = v[:2] + v[2:]
     product = q * (1 - q) * (u_dot[0] - u_dot[1]) * np.array([1, -1])
-    if label == 0:
-        assert relative_error(hvp(v), np.concatenate([product, product])) < 1e-15
+    assert relative_error(hvp(v), np.concatenate([product, product])) < 1e-15
 
 
 @pytest.mark.parametrize("activation", ["softplus", "sigmoid", "tanh", "relu"])
