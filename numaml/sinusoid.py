@@ -109,7 +109,7 @@ class Config:
 
 
 def fit(
-    config: Config, folder: Path, resume: bool, progress: Callable[[int, float], None] | None
+    config: Config, folder: Path, resume: bool, progress: Callable[[int, float], None]
 ) -> State:
     """Train one learner in its folder.
 
@@ -180,6 +180,10 @@ def results(trained: dict[str, Trained], seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _cell(mean: float, interval: float) -> str:
+    return f"{mean:.3f} ± {interval:.3f}" if mean < 1000 else "diverged"  # NaN too
+
+
 def _steps(k: int) -> str:
     return "1 step" if k == 1 else f"{k} steps"
 
@@ -192,7 +196,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(" " * 26 + "".join(f"{_steps(k):>15}" for k in STEPS))
         for learner, name in LEARNERS.items():
             cells = [
-                f"{row['mse']:7.3f} ± {row['ci95']:.3f}"
+                _cell(row["mse"], row["ci95"])
                 for row in rows
                 if (row["learner"], row["shots"]) == (learner, shots)
             ]

@@ -184,7 +184,7 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     every: int = 1000,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Callable[[int, float], None] = lambda iteration, value: None,
 ) -> State:
     """Meta-train: at each iteration draw tasks, take the meta-gradient, make one Adam step (O1).
 
@@ -246,26 +246,30 @@ def train(
     >>> sum(state.values[-50:]) < sum(state.values[:50])
     True
     """
-    _check_numbers(iterations, every, beta)
-    settings = {"alpha": alpha, "steps": steps, "beta": beta, **_names(gradient, theta)}
+    _check_numbers(beta, iterations=(iterations, 0), every=(every, 1))
+    settings = _settings(gradient, theta, alpha=alpha, steps=steps, beta=beta)
     state = _begin(State(np.array(theta), np.random.default_rng(rng)), settings, folder, resume)
     with _deferred_interrupt() as interrupted:
-        while state.iteration < iterations:
-            value = _outer_step(state, model, source, gradient, folder)
-            stop = interrupted.is_set() or state.iteration == iterations
-            if folder is not None and (stop or state.iteration % every == 0):
-                state.save(folder)
-            if progress is not None:
-                progress(state.iteration, value)
-            if stop and interrupted.is_set():
-                raise KeyboardInterrupt
+        while state.iteration < iterations and not interrupted.is_set():
+            _outer_step(state, model, source, gradient, folder)
+            progress(state.iteration, state.values[-1])
+            if state.iteration % every == 0:
+                _keep(state, folder)
+        _keep(state, folder)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
     return state
+
+
+def _keep(state: State, folder: Any) -> None:
+    if folder is not None:
+        state.save(folder)
 
 
 def _outer_step(
     state: State, model: Model, source: Source, gradient: MetaGradient, folder: Any
-) -> float:
-    """One iteration: tasks, meta-gradient, Adam; the meta-value before the step."""
+) -> None:
+    """One iteration, in place: tasks, meta-gradient, Adam."""
     settings = state.settings
     tasks = source(state.rng)
     with np.errstate(over="ignore", invalid="ignore"):  # found out below, with advice
@@ -274,17 +278,16 @@ def _outer_step(
     if not finite:
         raise FloatingPointError(_diverged(state, value, folder))
     state.theta, state.moments = adam(state.theta, slope, state.moments, settings["beta"])
-    state.values.append(value)
-    return float(value)
+    state.values.append(float(value))
 
 
-def _names(gradient: MetaGradient, theta: Array) -> dict[str, Any]:
-    name = getattr(gradient, "__name__", repr(gradient))
-    return {"gradient": name, "size": len(theta), "dtype": str(np.asarray(theta).dtype)}
+def _settings(gradient: MetaGradient, theta: Array, **numbers: float) -> dict[str, Any]:
+    name, dtype = getattr(gradient, "__name__", repr(gradient)), str(np.asarray(theta).dtype)
+    return {**numbers, "gradient": name, "size": len(theta), "dtype": dtype}
 
 
-def _check_numbers(iterations: int, every: int, beta: float) -> None:
-    for name, number, least in (("iterations", iterations, 0), ("every", every, 1)):
+def _check_numbers(beta: float, **counts: tuple[int, int]) -> None:
+    for name, (number, least) in counts.items():
         if not hasattr(number, "__index__") or number < least:
             raise ValueError(f"{name} is {number!r}; want an integer >= {least}")
     if not 0 < beta < math.inf:
@@ -295,8 +298,7 @@ def _begin(state: State, settings: dict[str, Any], folder: Any, resume: bool) ->
     """The state to start from: the given one, or the folder's if it is to be resumed."""
     state.settings = settings
     if folder is None or not (Path(folder) / "checkpoint.npz").exists():
-        if folder is not None:
-            state.save(folder)  # an unwritable folder is found out now, not after the first hour
+        _keep(state, folder)  # an unwritable folder is found out now, not after the first hour
         return state
     if not resume:
         raise FileExistsError(

@@ -26,9 +26,13 @@ ACTIVATIONS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def double_precision():
+def double_precision_and_quick_compilation():
+    # Unoptimised programs compile twice as fast and compute the same.
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
     with jax.enable_x64(True):
         yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def draw(seed):
