@@ -13,6 +13,7 @@ import numpy as np
 
 from . import maml, mlp, primitives, training
 from .check import TINY, Mod, complex_step, dual_gradient, relative_error
+from .factored import Vector
 from .mlp import MLP
 from .tasks import Batch, Tasks
 
@@ -161,9 +162,12 @@ class _Passes:
         self.model = _model(activation="softplus", loss="cross_entropy")
         self.batch = _batch(N_SUPPORT, 1, "cross_entropy", ())
         self.theta, self.v = _theta(), _theta(1)
-        self.layers, self.dots = self.model._layers(self.theta), self.model._layers(self.v)
+        self.layers, self.dots = self.weights(self.theta), self.weights(self.v)
         self.s2 = primitives.ACTIVATIONS["softplus"][2]
         self.trace, self.outers = self.first_order(self.layers)
+
+    def weights(self, theta: Array) -> Any:
+        return Vector.lift(self.model.unpack(theta)).layers
 
     def first_order(self, layers: Any) -> tuple[mlp.Trace, Any]:
         s, s_prime, _ = primitives.ACTIVATIONS["softplus"]
@@ -177,7 +181,7 @@ class _Passes:
         """Derivative along v of a part of the first-order trace, by a complex step."""
         return np.asarray(
             complex_step(
-                lambda theta: getattr(self.first_order(self.model._layers(theta))[0], part)[l],
+                lambda theta: getattr(self.first_order(self.weights(theta))[0], part)[l],
                 self.theta,
                 self.v,
             )

@@ -87,11 +87,11 @@ def adapt(model: Model, theta: Array, support: Any, alpha: Any, steps: int) -> A
     >>> bool(np.all(model.value(phi, support) < model.value(theta, support)))
     True
     """
-    theta, alpha, steps = _checked(theta, alpha, steps)
+    alpha, steps, start, support = _begin(model, theta, alpha, steps, support)
     if steps == 0:
-        tasks = np.shape(model.value(theta, support))
-        return np.broadcast_to(theta, tasks + theta.shape).copy()
-    return inner_loop(model, theta, support, alpha, steps)
+        tasks = np.shape(model.value(start, support))
+        return np.broadcast_to(theta, tasks + np.shape(theta)).copy()
+    return np.asarray(inner_loop(model, start, support, alpha, steps))
 
 
 def meta_value(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int) -> Any:
@@ -129,9 +129,10 @@ def meta_value(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int) -
     >>> after < before
     True
     """
-    theta, alpha, steps = _checked(theta, alpha, steps)
-    phi = inner_loop(model, theta, tasks.support, alpha, steps)
-    return _task_mean(model.value(phi, tasks.query))
+    alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
+    phi = inner_loop(model, theta, S, alpha, steps)
+    value = model.value(phi, Q)
+    return _task_mean(value, value)[0]
 
 
 def meta_gradient(
@@ -185,13 +186,13 @@ def meta_gradient(
     >>> bool(abs(gradient @ v - exact) < 1e-14 * np.linalg.norm(gradient) * np.linalg.norm(v))
     True
     """
-    theta, alpha, steps = _checked(theta, alpha, steps)
+    alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
     hvps: list[HVP] = []
-    phi = inner_loop(model, theta, tasks.support, alpha, steps, hvps)
-    value, lam, _ = model.linearize(phi, tasks.query)  # (M2)
+    phi = inner_loop(model, theta, S, alpha, steps, hvps)
+    value, lam, _ = model.linearize(phi, Q)  # (M2)
     for hvp in reversed(hvps):
         lam = lam - alpha * hvp(lam)  # (M3)
-    return _task_mean(value), _task_mean(lam, np.ndim(value))
+    return _task_mean(value, lam)
 
 
 def first_order_meta_gradient(
@@ -234,17 +235,28 @@ def first_order_meta_gradient(
     >>> bool(np.linalg.norm(approximate - exact) > 0.1 * np.linalg.norm(exact))
     True
     """
+    alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
+    phi = inner_loop(model, theta, S, alpha, steps)
+    value, lam, _ = model.linearize(phi, Q)
+    return _task_mean(value, lam)  # (M4)
+
+
+def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
+    """θ and batches in the model's own fast form, if it has a method ``lift`` that gives one."""
+    return getattr(model, "lift", lambda *as_they_are: as_they_are)(theta, *batches)
+
+
+def _task_mean(value: Any, lam: Any) -> tuple[Any, Array]:
+    """Means over the task axis, if there is one: a number (or ring element) and a flat array."""
+    if np.ndim(value):
+        value, lam = value.sum(axis=0) / len(value), lam.sum(axis=0) / len(value)
+    return np.asarray(value).item(), np.asarray(lam)
+
+
+def _begin(model: Model, theta: Any, alpha: Any, steps: Any, *batches: Any) -> tuple[Any, ...]:
+    """(alpha, steps, theta, *batches), checked before any work and in the model's fast form."""
     theta, alpha, steps = _checked(theta, alpha, steps)
-    phi = inner_loop(model, theta, tasks.support, alpha, steps)
-    value, lam, _ = model.linearize(phi, tasks.query)
-    return _task_mean(value), _task_mean(lam, np.ndim(value))  # (M4)
-
-
-def _task_mean(values: Any, task_axes: int | None = None) -> Any:
-    """Mean over the task axis, if there is one; a lone number comes back as Python's."""
-    if np.ndim(values) if task_axes is None else task_axes:
-        values = values.sum(axis=0) / len(values)
-    return values.item() if isinstance(values, np.generic) else values
+    return alpha, steps, *lifted(model, theta, *batches)
 
 
 def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:

@@ -7,8 +7,8 @@
 
 The last layer is linear: u = z_L. The code counts layers from 0, so ``hs[l]`` is the *input* of
 layer ``l`` and ``zs[l]`` its pre-activation. A pass needs of a weight only ``h @ W`` and
-``delta @ W.mT``, and leaves a gradient as pairs (h, δ) that `params.multiply_out` turns into hᵀδ;
-a task axis, if there is one, leads. Derived in ``derivations/1-backpropagation.md`` and
+``delta @ W.mT``, and leaves a gradient as pairs (h, δ), which `factored` may or may not multiply
+out; a task axis, if there is one, leads. Derived in ``derivations/1-backpropagation.md`` and
 ``derivations/2-r-operator.md``.
 """
 
@@ -21,8 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import validation
-from .params import Array, Layers, Outer, multiply_out, pack, size, unpack
+from .factored import Vector, Weight
+from .params import Array, Layers, Outer, pack, size, unpack
 from .primitives import ACTIVATIONS, LOSSES, Activation, Function
+
+Weights = list[tuple[Weight, Array]]
 
 
 class Trace(NamedTuple):
@@ -35,7 +38,7 @@ class Trace(NamedTuple):
     es: list[Array]  # e_{l-1} = δ_l W_lᵀ, the cotangent of h_{l-1}
 
 
-def forward(layers: Layers, x: Array, s: Function) -> tuple[list[Array], list[Array]]:
+def forward(layers: Weights, x: Array, s: Function) -> tuple[list[Array], list[Array]]:
     """(F1), (F2): every layer's input h and pre-activation z; the last z is u."""
     hs, zs = [x], list[Array]()
     for l, (W, b) in enumerate(layers):
@@ -45,7 +48,7 @@ def forward(layers: Layers, x: Array, s: Function) -> tuple[list[Array], list[Ar
     return hs, zs
 
 
-def r_forward(layers: Layers, dots: Layers, trace: Trace) -> tuple[list[Any], list[Array]]:
+def r_forward(layers: Weights, dots: Weights, trace: Trace) -> tuple[list[Any], list[Array]]:
     """(R1), (R2): the tangents of `forward` along ``dots = [(W_dot, b_dot), …]``, with x fixed."""
     h_dots: list[Any] = [None]  # h_dot_0 = 0 is left out of every product
     z_dots: list[Array] = []
@@ -59,7 +62,7 @@ def r_forward(layers: Layers, dots: Layers, trace: Trace) -> tuple[list[Any], li
 
 
 def backward(
-    layers: Layers, hs: list[Array], s1: list[Array], delta: Array
+    layers: Weights, hs: list[Array], s1: list[Array], delta: Array
 ) -> tuple[list[Outer], list[Array], list[Array]]:
     """(B1), (B2): the gradient as outer products, and the cotangents, from δ_L = ∂loss/∂u."""
     outers, deltas, es = [], [delta], []
@@ -73,7 +76,12 @@ def backward(
 
 
 def r_backward(
-    layers: Layers, dots: Layers, trace: Trace, tangents: Any, delta_dot: Array, s2: Function | None
+    layers: Weights,
+    dots: Weights,
+    trace: Trace,
+    tangents: Any,
+    delta_dot: Array,
+    s2: Function | None,
 ) -> list[Outer]:
     """(R3), (R4): the tangent of the gradient as outer products, from δ_dot_L."""
     hs, zs, s1, deltas, es = trace
@@ -187,9 +195,8 @@ class MLP:
         """
         if np.dtype(dtype) not in (np.float32, np.float64, np.complex128):
             raise TypeError(f"dtype is {dtype!r}; want float32, float64 or complex128")
-        rng = np.random.default_rng(rng)
+        rng, gain = np.random.default_rng(rng), 2 if self.activation == "relu" else 1
         theta = np.zeros(self.size)
-        gain = 2 if self.activation == "relu" else 1
         for W, _ in self.unpack(theta):
             W[...] = rng.normal(0, np.sqrt(gain / W.shape[0]), W.shape)
         return theta.astype(dtype)
@@ -255,11 +262,11 @@ class MLP:
         array([[7.],
                [9.]])
         """
-        theta = validation.as_vector(theta, self.size, self.sizes)
-        x = validation.as_inputs(x, theta, self.sizes)
-        return forward(self._layers(theta), x, self._activation[0])[1][-1]
+        (vector,) = self.lift(theta)
+        x = validation.as_inputs(x, np.asarray(theta), self.sizes)
+        return forward(vector.layers, x, self._activation[0])[1][-1]
 
-    def value(self, theta: Array, batch: Any) -> Any:
+    def value(self, theta: Any, batch: Any) -> Any:
         """Loss: a scalar, or (T,) for a stack of T tasks.
 
         Parameters
@@ -273,11 +280,12 @@ class MLP:
         TypeError, ValueError
             If shapes, dtypes or classes do not fit.
         """
-        theta, x, y = self._checked(theta, batch)
-        _, zs = forward(self._layers(theta), x, self._activation[0])
-        return LOSSES[self.loss](zs[-1], y)[0]
+        if not isinstance(theta, Vector):
+            theta, batch = self.lift(theta, batch)
+        _, zs = forward(theta.layers, batch.x, self._activation[0])
+        return LOSSES[self.loss](zs[-1], batch.y)[0]
 
-    def linearize(self, theta: Array, batch: Any) -> tuple[Any, Array, Callable[[Array], Array]]:
+    def linearize(self, theta: Any, batch: Any) -> tuple[Any, Array, Callable[[Any], Array]]:
         """Loss, its gradient, and its Hessian-vector product ``hvp(v) = H v``, from one trace.
 
         Parameters
@@ -315,29 +323,51 @@ class MLP:
         >>> bool(np.allclose(H, H.T, rtol=0, atol=1e-15))
         True
         """
-        theta, x, y = self._checked(theta, batch)
-        layers = self._layers(theta)
-        s, s_prime, s_second = self._activation
-        hs, zs = forward(layers, x, s)
-        value, delta, hessian = LOSSES[self.loss](zs[-1], y)
+        if isinstance(theta, Vector):
+            return self._linearize(theta, batch)
+        value, gradient, hvp = self._linearize(*self.lift(theta, batch))
+
+        def flat_hvp(v: Array) -> Array:
+            v = validation.as_direction(v, np.asarray(theta), np.shape(value), self.sizes)
+            return np.asarray(hvp(Vector.lift(unpack(v, self.sizes))))
+
+        return value, np.asarray(gradient), flat_hvp
+
+    def lift(self, theta: Array, *batches: Any) -> tuple[Any, ...]:
+        """Check theta and batches and give them in the form that is fast to adapt, W + UᵀV.
+
+        `numaml.adapt` and its kin call this once, before any work. ``value`` and ``linearize``
+        take the vector that comes back in place of theta, with a batch of the same call.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+        *batches : Batch
+
+        Returns
+        -------
+        theta, *batches
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+        """
+        theta = validation.as_vector(theta, self.size, self.sizes)
+        rows = (validation.as_rows(batch, theta, self.sizes, self.loss) for batch in batches)
+        return Vector.lift(unpack(theta, self.sizes)), *rows
+
+    def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
+        layers, (s, s_prime, s_second) = theta.layers, self._activation
+        hs, zs = forward(layers, batch.x, s)
+        value, delta, hessian = LOSSES[self.loss](zs[-1], batch.y)
         s1 = [s_prime(z) for z in zs[:-1]]
         outers, deltas, es = backward(layers, hs, s1, delta)
         trace = Trace(hs, zs, s1, deltas, es)
 
-        def hvp(v: Array) -> Array:
-            dots = self._layers(validation.as_direction(v, theta, delta.shape[:-2], self.sizes))
-            tangents = r_forward(layers, dots, trace)
+        def hvp(v: Vector) -> Vector:
+            tangents = r_forward(layers, v.layers, trace)
             delta_dot = hessian(tangents[1][-1])
-            outers_dot = r_backward(layers, dots, trace, tangents, delta_dot, s_second)
-            return multiply_out(outers_dot, self.sizes)
+            return Vector.of(r_backward(layers, v.layers, trace, tangents, delta_dot, s_second))
 
-        return value, multiply_out(outers, self.sizes), hvp
-
-    def _layers(self, theta: Array) -> Layers:
-        """The layers as the passes want them: b as a row that is added to every example."""
-        return [(W, b[..., None, :]) for W, b in unpack(theta, self.sizes)]
-
-    def _checked(self, theta: Any, batch: Any) -> tuple[Array, Array, Array]:
-        theta = validation.as_vector(theta, self.size, self.sizes)
-        x = validation.as_inputs(batch.x, theta, self.sizes)
-        return theta, x, validation.as_targets(batch.y, x, self.sizes, self.loss)
+        return value, Vector.of(outers), hvp

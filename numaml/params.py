@@ -54,16 +54,3 @@ def pack(layers: Sequence[tuple[Any, Any]], sizes: Sequence[int]) -> Array:
                 )
     flat = [block for W, b in arrays for block in (W.reshape(*lead, -1), b)]
     return as_vector(np.concatenate(flat, axis=-1), size(sizes), sizes)
-
-
-def multiply_out(outers: Sequence[Outer], sizes: Sequence[int]) -> Array:
-    """The flat vector of per-layer outer products: ``W = Σ hᵀδ``, ``b = 1ᵀδ``."""
-    _, delta = outers[0]
-    vector = np.empty((*delta.shape[:-2], size(sizes)), delta.dtype)
-    for (W, b), (pairs, delta) in zip(unpack(vector, sizes), outers, strict=True):
-        h, first = pairs[0]
-        np.matmul(h.mT, first, out=W)
-        for h, other in pairs[1:]:
-            W += h.mT @ other
-        np.matmul(np.ones((1, delta.shape[-2]), delta.dtype), delta, out=b[..., None, :])
-    return vector

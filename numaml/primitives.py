@@ -20,10 +20,6 @@ def relu(z: Array) -> Array:
     return z * (z.real > 0)  # (A1)
 
 
-def relu_prime(z: Array) -> Array:
-    return (z.real > 0).astype(z.dtype)  # at the kink: 0, as everywhere in the field
-
-
 def exp_minus_abs(z: Array, positive: Array) -> Array:
     return np.exp(z * ~positive - z * positive)  # never overflows; analytic on either side
 
@@ -58,7 +54,7 @@ def tanh_second(z: Array) -> Array:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": (relu, relu_prime, None),
+    "relu": (relu, lambda z: (z.real > 0).astype(z.dtype), None),  # at the kink: 0
     "sigmoid": (sigmoid, sigmoid_prime, sigmoid_second),
     "softplus": (softplus, sigmoid, sigmoid_prime),
     "tanh": (np.tanh, tanh_prime, tanh_second),

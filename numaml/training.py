@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .maml import Model, inner_loop, meta_gradient
+from .maml import Model, inner_loop, lifted, meta_gradient
 
 Array = np.ndarray[Any, Any]
 Source = Callable[[np.random.Generator], Any]
@@ -367,10 +367,11 @@ def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.evaluate(model, model.init(0), tasks, alpha=0.001, steps=10).shape
     (11, 600)
     """
-    phi, losses = theta, [model.value(theta, tasks.query)]
+    phi, support, query = lifted(model, theta, tasks.support, tasks.query)
+    losses = [model.value(phi, query)]
     for _ in range(steps):
-        phi = inner_loop(model, phi, tasks.support, alpha, 1)
-        losses.append(model.value(phi, tasks.query))
+        phi = inner_loop(model, phi, support, alpha, 1)
+        losses.append(model.value(phi, query))
     return np.array(losses)
 
 

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,6 +66,19 @@ def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
             "dtype: convert one of them with .astype"
         )
     return array.astype(dtype)
+
+
+class Rows(NamedTuple):
+    """A batch that has been checked, in θ's dtype."""
+
+    x: Array
+    y: Array
+
+
+def as_rows(batch: Any, theta: Array, sizes: Sequence[int], loss: str) -> Rows:
+    """A batch whose shapes, dtypes and classes fit θ and the network."""
+    x = as_inputs(batch.x, theta, sizes)
+    return Rows(x, as_targets(batch.y, x, sizes, loss))
 
 
 def as_inputs(x: Any, theta: Array, sizes: Sequence[int]) -> Array:

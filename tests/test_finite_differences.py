@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import numaml
-from numaml.check import central_difference
+from numaml.check import central_difference, relative_error
 
 from .cases import SMOOTH, build, cases
 
@@ -96,7 +96,8 @@ def test_first_order_agrees_without_adaptation(alpha, steps):
     exact = numaml.meta_gradient(*case.arguments)
     first_order = numaml.first_order_meta_gradient(*case.arguments)
     assert exact[0] == first_order[0]
-    assert np.array_equal(exact[1], first_order[1])
+    # Not to the bit: the exact one sums its adjoints' factors in one product over all tasks.
+    assert relative_error(exact[1], first_order[1]) < 1e-15
 
 
 @settings(max_examples=15, deadline=None)

@@ -22,6 +22,7 @@ FLOORS = [
     ("audit",),
     ("training", "tasks", "check"),
     ("maml", "mlp"),
+    ("factored",),
     ("params", "primitives"),
     ("validation",),
 ]
