@@ -162,6 +162,8 @@ def _stacked(pairs: Sequence[Pair]) -> Pair:
 
 def _product(h: Array, W: Array) -> Array:
     """``h @ W``; as one large product where all tasks share W."""
+    if h.shape[-1] == 1:
+        return h * W  # an outer product, which NumPy does faster as such
     if W.ndim > 2 or h.ndim == 2:
         return h @ W
     return (h.reshape(-1, h.shape[-1]) @ W).reshape(*h.shape[:-1], W.shape[-1])
