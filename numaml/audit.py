@@ -167,7 +167,7 @@ class _Passes:
         self.trace, self.outers = self.first_order(self.layers)
 
     def weights(self, theta: Array) -> Any:
-        return Vector.lift(self.model.unpack(theta)).layers
+        return Vector(SIZES, flat=theta).layers
 
     def first_order(self, layers: Any) -> tuple[mlp.Trace, Any]:
         s, s_prime, _ = primitives.ACTIVATIONS["softplus"]

@@ -7,14 +7,16 @@ of them only ``h @ W`` and ``delta @ W.mT``. Derived in ``derivations/5-factored
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .params import Array, Layers, Outer, size, unpack
+from .params import Array, Outer, size, unpack
 
 Pair = tuple[Array, Array]
+Known = dict[tuple[int, int], tuple[Array, Array, Array]]
 
 
 def pays(rank: int, n_in: int, n_out: int) -> bool:
@@ -23,35 +25,47 @@ def pays(rank: int, n_in: int, n_out: int) -> bool:
 
 
 class Weight:
-    """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0."""
+    """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0.
+
+    ``known`` keeps the first layer's products with the inputs, the same at every step.
+    """
 
     __array_ufunc__ = None  # so that h @ weight asks __rmatmul__
-    __slots__ = ("base", "pairs", "stack")
+    __slots__ = ("base", "known", "pairs", "stack")
 
-    def __init__(self, base: Array | None, pairs: list[Pair], stack: Pair | None = None) -> None:
-        self.base, self.pairs, self.stack = base, pairs, stack
+    def __init__(
+        self,
+        base: Array | None,
+        pairs: Sequence[Pair] = (),
+        known: Known | None = None,
+        stack: Pair | None = None,
+    ) -> None:
+        self.base, self.pairs, self.known, self.stack = base, pairs, known, stack
 
-    def __sub__(self, other: Weight) -> Weight:
-        base = self.base if other.base is None else _plus(self.base, -other.base)
+    def minus(self, number: Any, other: Weight) -> Weight:
+        """``self − number · other``."""
+        base = self.base
+        if other.base is not None:
+            base = _plus(base, -number * other.base)
         pairs = list(self.pairs)
         for U, V in other.pairs:
-            known = [i for i, (mine, _) in enumerate(pairs) if mine is U]
-            if known:  # the same rows again, e.g. the support inputs at every inner step
-                pairs[known[0]] = (U, pairs[known[0]][1] - V)
+            same = [i for i, (mine, _) in enumerate(pairs) if mine is U]
+            if same:  # the same rows again, e.g. the support inputs at every inner step
+                pairs[same[0]] = (U, pairs[same[0]][1] - number * V)
             else:
-                pairs.append((U, -V))
-        return Weight(base, pairs)
-
-    def __rmul__(self, number: Any) -> Weight:
-        base = None if self.base is None else number * self.base
-        return Weight(base, [(U, number * V) for U, V in self.pairs])
+                pairs.append((U, -number * V))
+        return Weight(base, pairs, self.known)
 
     def __rmatmul__(self, h: Array) -> Any:
         self._settle()
         product = None
         if self.base is not None:
-            product = _product(h, self.base)
-        if self.stack is not None:
+            kept = self.known is not None and self.base.ndim == 2
+            product = self._once(h, self.base, _product) if kept else _product(h, self.base)
+        if self.known is not None:
+            for U, V in self.pairs:
+                product = _plus(product, self._once(h, U, _gram) @ V)  # (W1)
+        elif self.stack is not None:
             U, V = self.stack
             product = _plus(product, (h @ U.mT) @ V)  # (W1)
         return product
@@ -61,7 +75,14 @@ class Weight:
         self._settle()
         base = None if self.base is None else self.base.mT
         stack = None if self.stack is None else (self.stack[1], self.stack[0])
-        return Weight(base, [], stack)
+        return Weight(base, stack=stack)
+
+    def _once(self, h: Array, M: Array, product: Callable[[Array, Array], Array]) -> Array:
+        known: Known = self.known  # type: ignore[assignment]  # asked for only where there is one
+        key = id(h), id(M)
+        if key not in known:
+            known[key] = h, M, product(h, M)  # with h and M, so that their ids stay theirs
+        return known[key][2]
 
     def _settle(self) -> None:
         """Before the first product: stack the factors, or multiply them out where that pays."""
@@ -69,11 +90,10 @@ class Weight:
             return
         n_in, n_out = self.pairs[0][0].shape[-1], self.pairs[0][1].shape[-1]
         own = self.base is not None and self.base.ndim > 2  # multiplied out at an earlier step
-        if not own and pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
-            if self.stack is None:
-                self.stack = _stacked(self.pairs)
-        else:
-            self.base, self.pairs = self.multiplied_out(), []
+        if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
+            self.base, self.pairs = self.multiplied_out(), ()
+        elif self.stack is None and self.known is None:
+            self.stack = _stacked(self.pairs)
 
     def multiplied_out(self) -> Any:
         """The matrix, or matrices."""
@@ -82,71 +102,115 @@ class Weight:
             total = _plus(total, U.mT @ V)
         return total
 
-    def summed_over_tasks(self) -> Any:
+    def summed_over_tasks(self, out: Array) -> None:
         """Sum over the task axis: one product over all tasks, steps and examples (W3)."""
-        total = None if self.base is None else self.base.sum(axis=0)
-        if self.pairs:
-            U, V = _stacked(self.pairs)
-            flat_U, flat_V = U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1])
-            total = _plus(total, flat_U.T @ flat_V)  # (W3)
-        return total
+        out[...] = 0 if self.base is None else self.base.sum(axis=0)
+        for U, V in self.pairs:
+            out += U.reshape(-1, U.shape[-1]).T @ V.reshape(-1, V.shape[-1])  # (W3)
+
+
+Weights = list[tuple[Weight, Array]]
+
+
+class Multiple(NamedTuple):
+    """``number · vector``, taken when it is subtracted: one pass fewer."""
+
+    number: Any
+    vector: Vector
 
 
 class Vector:
-    """A vector laid out as θ whose weights are `Weight`: θ itself, φ_k, a gradient, λ_k.
+    """A vector laid out as θ: θ itself, φ_k, a gradient, λ_k; by ``numpy.asarray`` a flat array.
 
-    It has what ``phi - alpha * g`` and the mean over tasks ask for, and becomes a flat array by
-    ``numpy.asarray``.
+    Its weights are `Weight`. Where no layer's factors pay it is ``flat``, one array. It has what
+    ``phi - alpha * g`` and the mean over tasks ask for.
     """
 
     __array_ufunc__ = None
-    __slots__ = ("layers",)
+    __slots__ = ("_layers", "flat", "known", "sizes")
 
-    def __init__(self, layers: list[tuple[Weight, Array]]) -> None:
-        self.layers = layers  # [(weight, b as a row (…, 1, n_out)), …]
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        layers: Any = None,
+        flat: Any = None,
+        known: Known | None = None,
+    ) -> None:
+        self.sizes, self._layers, self.flat, self.known = sizes, layers, flat, known
 
     @classmethod
-    def lift(cls, layers: Layers) -> Vector:
-        """The vector of unpacked layers; nothing is copied."""
-        return cls([(Weight(W, []), b[..., None, :]) for W, b in layers])
+    def lift(cls, flat: Array, sizes: Sequence[int]) -> Vector:
+        """θ as a vector, nothing copied; its kin keep the products with the inputs together."""
+        layers = [(Weight(W), b[..., None, :]) for W, b in unpack(flat, sizes)]
+        known = layers[0][0].known = {}
+        return cls(sizes, layers, flat, known)
 
     @classmethod
-    def of(cls, outers: Iterable[Outer]) -> Vector:
-        """The gradient whose layers are Σ hᵀδ and 1ᵀδ."""
-        return cls([(Weight(None, pairs), _ones(delta) @ delta) for pairs, delta in outers])
+    def of(cls, outers: Sequence[Outer], sizes: Sequence[int], known: Known | None) -> Vector:
+        """The gradient whose layers are Σ hᵀδ and 1ᵀδ; ``known`` is the first layer's."""
+        delta = outers[0][1]
+        if any(pays(delta.shape[-2], n_in, n_out) for n_in, n_out in pairwise(sizes)):
+            layers = [(Weight(None, pairs), _ones(delta) @ delta) for pairs, delta in outers]
+            layers[0][0].known = known
+            return cls(sizes, layers, known=known)
+        flat = np.empty((*delta.shape[:-2], size(sizes)), delta.dtype)
+        for (W, b), (pairs, delta) in zip(unpack(flat, sizes), outers, strict=True):
+            for i, (U, V) in enumerate(pairs):
+                if i:
+                    W += U.mT @ V
+                else:
+                    np.matmul(U.mT, V, out=W)
+            np.add.reduce(delta, -2, out=b)
+        return cls(sizes, flat=flat, known=known)
 
-    def __sub__(self, other: Vector) -> Vector:
-        both = zip(self.layers, other.layers, strict=True)
-        return Vector([(W - W_, b - b_) for (W, b), (W_, b_) in both])
+    @property
+    def layers(self) -> Any:
+        """``[(W, b as a row (…, 1, n_out)), …]``, each W a `Weight`, or an array where flat."""
+        if self._layers is None:
+            self._layers = [(W, b[..., None, :]) for W, b in unpack(self.flat, self.sizes)]
+        return self._layers
 
-    def __rmul__(self, number: Any) -> Vector:
-        return Vector([(number * W, number * b) for W, b in self.layers])
+    def __rmul__(self, number: Any) -> Multiple:
+        return Multiple(number, self)
 
-    def __len__(self) -> int:
-        return len(self.layers[-1][1])
+    def __sub__(self, other: Multiple) -> Vector:
+        number, vector = other
+        if self.flat is not None and vector.flat is not None:
+            flat = self.flat - number * vector.flat
+            return Vector(self.sizes, flat=flat, known=self.known)
+        both = zip(self.layers, vector.layers, strict=True)
+        layers = [
+            (_weight(W).minus(number, _weight(W_)), b - number * b_) for (W, b), (W_, b_) in both
+        ]
+        return Vector(self.sizes, layers, known=self.known)
 
-    def sum(self, axis: int) -> Array:
-        """Sum over the task axis, as a flat array."""
-        return _flat([(W.summed_over_tasks(), b.sum(axis=axis)) for W, b in self.layers])
+    def mean(self, axis: int) -> Array:
+        """Mean over the task axis, as a flat array."""
+        if self.flat is not None:
+            return np.add.reduce(self.flat, axis) / len(self.flat)
+        total = np.empty(size(self.sizes), self.layers[0][1].dtype)
+        for (W, b), (W_, b_) in zip(unpack(total, self.sizes), self.layers, strict=True):
+            W_.summed_over_tasks(W)
+            b[...] = b_.sum(axis=(axis, 1))
+        return total / len(b_)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        flat = _flat([(W.multiplied_out(), b) for W, b in self.layers])
-        return flat if dtype is None else flat.astype(dtype)
-
-
-def _flat(layers: Layers) -> Array:
-    """θ's layout from matrices (…, n_in, n_out) and rows (…, 1, n_out)."""
-    sizes = [layers[0][0].shape[-2], *(W.shape[-1] for W, _ in layers)]
-    lead = np.broadcast_shapes(*(block.shape[:-2] for layer in layers for block in layer))
-    vector = np.empty((*lead, size(sizes)), layers[-1][1].dtype)
-    for (W, b), (W_, b_) in zip(unpack(vector, sizes), layers, strict=True):
-        W[...] = W_
-        b[...] = b_[..., 0, :]
-    return vector
+        if self.flat is not None:
+            return self.flat
+        b = self.layers[0][1]
+        flat = np.empty((*b.shape[:-2], size(self.sizes)), b.dtype)
+        for (W, b), (W_, b_) in zip(unpack(flat, self.sizes), self.layers, strict=True):
+            W[...] = W_.multiplied_out()
+            b[...] = b_[..., 0, :]
+        return flat
 
 
 def _ones(delta: Array) -> Array:
     return np.ones((1, delta.shape[-2]), delta.dtype)
+
+
+def _weight(W: Any) -> Weight:
+    return W if isinstance(W, Weight) else Weight(W)
 
 
 def _plus(a: Any, b: Any) -> Any:
@@ -167,3 +231,7 @@ def _product(h: Array, W: Array) -> Array:
     if W.ndim > 2 or h.ndim == 2:
         return h @ W
     return (h.reshape(-1, h.shape[-1]) @ W).reshape(*h.shape[:-1], W.shape[-1])
+
+
+def _gram(h: Array, U: Array) -> Array:
+    return h @ U.mT

@@ -249,7 +249,7 @@ def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
 def _task_mean(value: Any, lam: Any) -> tuple[Any, Array]:
     """Means over the task axis, if there is one: a number (or ring element) and a flat array."""
     if np.ndim(value):
-        value, lam = value.sum(axis=0) / len(value), lam.sum(axis=0) / len(value)
+        value, lam = value.sum(axis=0) / len(value), lam.mean(axis=0)
     return np.asarray(value).item(), np.asarray(lam)
 
 

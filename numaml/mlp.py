@@ -21,11 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import validation
-from .factored import Vector, Weight
+from .factored import Vector, Weights
 from .params import Array, Layers, Outer, pack, size, unpack
 from .primitives import ACTIVATIONS, LOSSES, Activation, Function
-
-Weights = list[tuple[Weight, Array]]
 
 
 class Trace(NamedTuple):
@@ -329,7 +327,7 @@ class MLP:
 
         def flat_hvp(v: Array) -> Array:
             v = validation.as_direction(v, np.asarray(theta), np.shape(value), self.sizes)
-            return np.asarray(hvp(Vector.lift(unpack(v, self.sizes))))
+            return np.asarray(hvp(Vector(self.sizes, flat=v)))
 
         return value, np.asarray(gradient), flat_hvp
 
@@ -355,7 +353,7 @@ class MLP:
         """
         theta = validation.as_vector(theta, self.size, self.sizes)
         rows = (validation.as_rows(batch, theta, self.sizes, self.loss) for batch in batches)
-        return Vector.lift(unpack(theta, self.sizes)), *rows
+        return Vector.lift(theta, self.sizes), *rows
 
     def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
         layers, (s, s_prime, s_second) = theta.layers, self._activation
@@ -368,6 +366,7 @@ class MLP:
         def hvp(v: Vector) -> Vector:
             tangents = r_forward(layers, v.layers, trace)
             delta_dot = hessian(tangents[1][-1])
-            return Vector.of(r_backward(layers, v.layers, trace, tangents, delta_dot, s_second))
+            outers = r_backward(layers, v.layers, trace, tangents, delta_dot, s_second)
+            return Vector.of(outers, self.sizes, theta.known)
 
-        return value, Vector.of(outers), hvp
+        return value, Vector.of(outers, self.sizes, theta.known), hvp
