@@ -15,6 +15,7 @@ from . import maml, mlp, primitives, training
 from .check import TINY, Mod, complex_step, dual_gradient, relative_error
 from .factored import Vector
 from .mlp import MLP
+from .normalisation import AXES, EPSILON, normalise
 from .tasks import Batch, Tasks
 
 Array = np.ndarray[Any, Any]
@@ -55,8 +56,8 @@ def audit() -> Iterator[Row]:
 SIZES, T, N_SUPPORT, N_QUERY = (2, 5, 4, 3), 6, 7, 8
 
 
-def _model(loss: str = "squared_error", activation: Any = "tanh") -> MLP:
-    return MLP(SIZES, activation, loss)
+def _model(loss: str = "squared_error", norm: str | None = None) -> MLP:
+    return MLP(SIZES, "tanh", loss, norm)
 
 
 def _theta(seed: int = 0) -> Array:
@@ -125,41 +126,87 @@ def _cross_entropy(u: Array, y: Array) -> float:
     return math.fsum(math.log(math.fsum(map(math.exp, r))) - r[c] for r, c in rows) / len(u)
 
 
+# Normalisation
+
+
+def _normalised(a: Array, norm: str | None) -> Array:
+    """N(a) of one task's rows in plain Python loops."""
+    if norm is None:
+        return a
+    x = np.empty_like(a)
+    for into, line in zip(x.T, a.T, strict=True) if norm == "batch" else zip(x, a, strict=True):
+        mean = math.fsum(line) / len(line)
+        variance = math.fsum((number - mean) ** 2 for number in line) / len(line)
+        into[:] = [(number - mean) / math.sqrt(variance + EPSILON) for number in line]
+    return x
+
+
+def _normalisation(error: Callable[[int, Array, Array, Array], float]) -> float:
+    """The worst error over the axes, at a stack of tasks with a feature that is constant."""
+    a, w, a_dot = np.random.default_rng(9).normal(size=(3, T, N_SUPPORT, SIZES[1]))
+    a[0, :, 0] = 2.0
+    return max(error(axis, a, w, a_dot) for axis in AXES.values() if axis)
+
+
+def _n1(axis: int, a: Array, _w: Array, _a_dot: Array) -> float:
+    norm = {axis: norm for norm, axis in AXES.items()}[axis]
+    return relative_error(normalise(a, axis).x, [_normalised(a[t], norm) for t in range(T)])
+
+
+def _n2(axis: int, a: Array, w: Array, _a_dot: Array) -> float:
+    n = normalise(a, axis)
+    Jw, m = n.jacobian(w)
+    return max(
+        relative_error(Jw, complex_step(lambda a: normalise(a, axis).x, a, w)),
+        relative_error(m, (n.x * w).mean(axis, keepdims=True)),
+    )
+
+
+def _n3(axis: int, a: Array, w: Array, a_dot: Array) -> float:
+    n, w_dot = normalise(a, axis), np.cos(w)
+    got = n.r_jacobian(w, *n.jacobian(w), w_dot, *n.jacobian(a_dot))
+
+    def Jw(point: Array) -> Array:
+        return normalise(point[0], axis).jacobian(point[1])[0]
+
+    return relative_error(got, complex_step(Jw, np.stack([a, w]), np.stack([a_dot, w_dot])))
+
+
 # The four passes
 
 
-def _by_hand(theta: Array, x: Array, s: Callable[[float], float], sizes: Any) -> Array:
-    """The network's output on one task's rows in plain Python loops."""
-    layers = MLP(sizes).unpack(theta)
-    rows = x.tolist()
+def _worst_norm(error: Callable[[str | None], float]) -> float:
+    return max(error(norm) for norm in AXES)
+
+
+def _by_hand(theta: Array, x: Array, s: Callable[[float], float], model: MLP) -> Array:
+    """The network's output on one task's rows, product by product."""
+    layers, rows = model.unpack(theta), x
     for number, (W, b) in enumerate(layers, 1):
-        rows = [
-            [math.fsum(h * w for h, w in zip(row, W[:, j].tolist(), strict=True)) + b[j].item()
-             for j in range(len(b))]
-            for row in rows
-        ]  # fmt: skip
-        if number < len(layers):
-            rows = [[s(z) for z in row] for row in rows]
-    return np.array(rows)
+        a = np.array([[math.fsum(row * column) for column in W.T] for row in rows])
+        if number == len(layers):
+            return a + b
+        rows = np.vectorize(s)(_normalised(a, model.norm) + b)
+    raise ValueError("no layers")
 
 
-def _f1() -> float:
-    model, theta, x = MLP((2, 3)), np.arange(1.0, 10.0), _batch(N_SUPPORT, 1).x
-    want = [_by_hand(theta, x[t], abs, model.sizes) for t in range(T)]
+def _f1(norm: str | None) -> float:
+    model, theta, x = MLP(SIZES, "identity", norm=norm), _theta(), _batch(N_SUPPORT, 1).x
+    want = [_by_hand(theta, x[t], float, model) for t in range(T)]
     return relative_error(model.predict(theta, x), want)
 
 
 def _f2() -> float:
     x, theta = _batch(N_SUPPORT, 1).x, _theta()
-    want = [_by_hand(theta, x[t], math.tanh, SIZES) for t in range(T)]
+    want = [_by_hand(theta, x[t], math.tanh, _model()) for t in range(T)]
     return relative_error(_model().predict(theta, x), want)
 
 
 class _Passes:
     """One task's passes laid open, at θ and along v."""
 
-    def __init__(self) -> None:
-        self.model = _model(activation="softplus", loss="cross_entropy")
+    def __init__(self, norm: str | None) -> None:
+        self.axis = AXES[norm]
         self.batch = _batch(N_SUPPORT, 1, "cross_entropy", ())
         self.theta, self.v = _theta(), _theta(1)
         self.layers, self.dots = self.weights(self.theta), self.weights(self.v)
@@ -171,11 +218,10 @@ class _Passes:
 
     def first_order(self, layers: Any) -> tuple[mlp.Trace, Any]:
         s, s_prime, _ = primitives.ACTIVATIONS["softplus"]
-        hs, zs = mlp.forward(layers, self.batch.x, s)
+        hs, zs, ns = mlp.forward(layers, self.batch.x, s, self.axis)
         delta = primitives.cross_entropy(zs[-1], self.batch.y)[1]
-        s1 = [s_prime(z) for z in zs[:-1]]
-        outers, deltas, es = mlp.backward(layers, hs, s1, delta)
-        return mlp.Trace(hs, zs, s1, deltas, es), outers
+        outers, trace = mlp.backward(layers, hs, zs, ns, s_prime, delta)
+        return trace, outers
 
     def along_v(self, part: str, l: int) -> Array:
         """Derivative along v of a part of the first-order trace, by a complex step."""
@@ -187,7 +233,7 @@ class _Passes:
             )
         )
 
-    def r_forward(self) -> tuple[list[Array], list[Array]]:
+    def r_forward(self) -> tuple[list[Array], ...]:
         return mlp.r_forward(self.layers, self.dots, self.trace)
 
     def r_backward(self) -> list[Any]:
@@ -197,21 +243,21 @@ class _Passes:
         return mlp.r_backward(self.layers, self.dots, self.trace, tangents, delta_dot, self.s2)
 
 
-def _r1() -> float:
-    passes = _Passes()
-    _, z_dots = passes.r_forward()
+def _r1(norm: str | None) -> float:
+    passes = _Passes(norm)
+    _, z_dots, _ = passes.r_forward()
     return max(relative_error(z_dots[l], passes.along_v("zs", l)) for l in range(3))
 
 
-def _r2() -> float:
-    passes = _Passes()
-    h_dots, _ = passes.r_forward()
+def _r2(norm: str | None) -> float:
+    passes = _Passes(norm)
+    h_dots, _, _ = passes.r_forward()
     return max(relative_error(h_dots[l], passes.along_v("hs", l)) for l in (1, 2))
 
 
-def _b1() -> float:
+def _b1(norm: str | None) -> float:
     """δ_l is the gradient by a bias that is each example's own."""
-    passes = _Passes()
+    passes = _Passes(norm)
     return max(relative_error(passes.trace.deltas[l].ravel(), _by_bias(passes, l)) for l in (0, 1))
 
 
@@ -222,34 +268,36 @@ def _by_bias(passes: _Passes, l: int) -> Array:
         layers = list(passes.layers)
         W, b = layers[l]
         layers[l] = (W, b + flat.reshape(-1, n, width))
-        zs = mlp.forward(layers, passes.batch.x, primitives.ACTIVATIONS["softplus"][0])[1]
+        softplus = primitives.ACTIVATIONS["softplus"][0]
+        zs = mlp.forward(layers, passes.batch.x, softplus, passes.axis)[1]
         return primitives.cross_entropy(zs[-1], passes.batch.y)[0]
 
     return _gradient(value, np.zeros(n * width))
 
 
-def _b2() -> float:
-    model, theta, batch = _model(), _theta(), _batch(N_SUPPORT, 1)
+def _b2(norm: str | None) -> float:
+    model, theta, batch = _model(norm=norm), _theta(), _batch(N_SUPPORT, 1)
     _, gradient, _ = model.linearize(theta, batch)
-    return relative_error(gradient, [_task_gradient(theta, batch, t) for t in range(T)])
+    want = [_task_gradient(theta, batch, t, model) for t in range(T)]
+    return relative_error(gradient, want)
 
 
-def _task_gradient(theta: Array, batch: Batch, t: int) -> Array:
+def _task_gradient(theta: Array, batch: Batch, t: int, model: MLP | None = None) -> Array:
     """Gradient of one task's loss alone, by complex steps of its value."""
     one = Batch(batch.x[t], batch.y[t])
-    return _gradient(lambda theta: _model().value(theta, one), theta)
+    return _gradient(lambda theta: (model or _model()).value(theta, one), theta)
 
 
-def _r3() -> float:
-    passes = _Passes()
+def _r3(norm: str | None) -> float:
+    passes = _Passes(norm)
     delta_dots = [delta_dot for _, delta_dot in passes.r_backward()]
     return max(relative_error(delta_dots[l], passes.along_v("deltas", l)) for l in range(3))
 
 
-def _r4() -> float:
+def _r4(norm: str | None) -> float:
     errors = []
     for loss in primitives.LOSSES:
-        model, theta, batch = _model(loss), _theta(), _batch(N_SUPPORT, 1, loss)
+        model, theta, batch = _model(loss, norm=norm), _theta(), _batch(N_SUPPORT, 1, loss)
         v = np.random.default_rng(5).normal(size=(T, model.size))
         hvp = model.linearize(theta, batch)[2]
         ahead = model.linearize(theta + 1j * TINY * v, batch)[1]
@@ -368,14 +416,18 @@ CHECKS: dict[str, Check] = {
         "squared_error", _squared_error)),
     "(L2) cross-entropy": ("plain sums, complex step", ROUNDING, lambda: _loss(
         "cross_entropy", _cross_entropy)),
-    "(F1) pre-activation": ("plain loops", ROUNDING, _f1),
+    "(N1) normalisation": ("plain loops", ROUNDING, lambda: _normalisation(_n1)),
+    "(N2) its Jacobian": ("complex step of (N1)", ROUNDING, lambda: _normalisation(_n2)),
+    "(N3) tangent of J w": ("complex step of (N2)", ROUNDING, lambda: _normalisation(
+        _n3)),
+    "(F1) pre-activation": ("plain loops", ROUNDING, lambda: _worst_norm(_f1)),
     "(F2) activation": ("plain loops", ROUNDING, _f2),
-    "(B1) cotangent": ("complex step in each example's bias", ROUNDING, _b1),
-    "(B2) gradient": ("complex step of the loss", ROUNDING, _b2),
-    "(R1) tangent of z": ("complex step of (F1)", ROUNDING, _r1),
-    "(R2) tangent of h": ("complex step of (F2)", ROUNDING, _r2),
-    "(R3) tangent of δ": ("complex step of (B1)", ROUNDING, _r3),
-    "(R4) Hessian product": ("complex step of the gradient", ROUNDING, _r4),
+    "(B1) cotangent": ("complex step in each example's bias", ROUNDING, lambda: _worst_norm(_b1)),
+    "(B2) gradient": ("complex step of the loss", ROUNDING, lambda: _worst_norm(_b2)),
+    "(R1) tangent of z": ("complex step of (F1)", ROUNDING, lambda: _worst_norm(_r1)),
+    "(R2) tangent of h": ("complex step of (F2)", ROUNDING, lambda: _worst_norm(_r2)),
+    "(R3) tangent of δ": ("complex step of (B1)", ROUNDING, lambda: _worst_norm(_r3)),
+    "(R4) Hessian product": ("complex step of the gradient", ROUNDING, lambda: _worst_norm(_r4)),
     "(M1) inner step": ("gradients by complex step", ROUNDING, _m1),
     "(M2) task-averaged loss": ("complex step of each task's loss", ROUNDING, _m2),
     "(M3) meta-gradient, K = 3": ("complex step of the meta-value", ROUNDING, lambda: _m3(

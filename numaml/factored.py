@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .params import Array, Outer, size, unpack
+from .params import Array, size, unpack
 
 Pair = tuple[Array, Array]
+# A layer's gradient before it is multiplied out: W's part is the sum of hᵀc over the pairs (h, c),
+# b's part is 1ᵀδ.
+Outer = tuple[list[Pair], Array]
 Known = dict[tuple[int, int], tuple[Array, Array, Array]]
 
 

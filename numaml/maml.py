@@ -89,8 +89,9 @@ def adapt(model: Model, theta: Array, support: Any, alpha: Any, steps: int) -> A
     """
     alpha, steps, start, support = _begin(model, theta, alpha, steps, support)
     if steps == 0:
-        tasks = np.shape(model.value(start, support))
-        return np.broadcast_to(theta, tasks + np.shape(theta)).copy()
+        return np.broadcast_to(
+            theta, np.shape(model.value(start, support)) + np.shape(theta)
+        ).copy()
     return np.asarray(inner_loop(model, start, support, alpha, steps))
 
 

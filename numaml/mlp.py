@@ -1,15 +1,16 @@
 """The multilayer perceptron: four passes over rows of examples.
 
-    (F1) z_l = h_{l-1} W_l + b_l                (R1) = R{F1}
-    (F2) h_l = s(z_l)                           (R2) = R{F2}
-    (B1) δ_{l-1} = s′(z_{l-1}) ∘ (δ_l W_lᵀ)      (R3) = R{B1}
-    (B2) ∂W_l = h_{l-1}ᵀ δ_l, ∂b_l = 1ᵀ δ_l      (R4) = R{B2}
+    (F1) z_l = N(h_{l-1} W_l) + b_l                  (R1) = R{F1}
+    (F2) h_l = s(z_l)                                (R2) = R{F2}
+    (B1) δ_{l-1} = s′(z_{l-1}) ∘ (c_l W_lᵀ)           (R3) = R{B1}
+    (B2) ∂W_l = h_{l-1}ᵀ c_l, ∂b_l = 1ᵀ δ_l, c_l = J_l δ_l   (R4) = R{B2}
 
-The last layer is linear: u = z_L. The code counts layers from 0, so ``hs[l]`` is the *input* of
-layer ``l`` and ``zs[l]`` its pre-activation. A pass needs of a weight only ``h @ W`` and
-``delta @ W.mT``, and leaves a gradient as pairs (h, δ), which `factored` may or may not multiply
-out; a task axis, if there is one, leads. Derived in ``derivations/1-backpropagation.md`` and
-``derivations/2-r-operator.md``.
+N normalises, and J_l is its Jacobian; without a normalisation N(a) = a and c_l = δ_l. The last
+layer is linear and never normalised: u = z_L = h_{L-1} W_L + b_L. The code counts layers from 0,
+so ``hs[l]`` is the *input* of layer ``l`` and ``zs[l]`` its pre-activation. A pass needs of a
+weight only ``h @ W`` and ``c @ W.mT``, and leaves a gradient as pairs (h, c), which `factored` may
+or may not multiply out; a task axis, if there is one, leads. Derived in
+``derivations/1-backpropagation.md``, ``2-r-operator.md`` and ``6-normalisation.md``.
 """
 
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
@@ -21,8 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import validation
-from .factored import Vector, Weights
-from .params import Array, Layers, Outer, pack, size, unpack
+from .factored import Outer, Vector, Weights
+from .normalisation import AXES, normalise
+from .params import Array, Layers, pack, size, unpack
 from .primitives import ACTIVATIONS, LOSSES, Activation, Function
 
 
@@ -31,68 +33,70 @@ class Trace(NamedTuple):
 
     hs: list[Array]
     zs: list[Array]
+    ns: list[Any]  # N(h_{l-1} W_l) of the hidden layers, None where there is no normalisation
     s1: list[Array]  # s′(z_l) of the hidden layers
     deltas: list[Array]
-    es: list[Array]  # e_{l-1} = δ_l W_lᵀ, the cotangent of h_{l-1}
+    es: list[Array]  # e_{l-1}, the cotangent of h_{l-1}
+    cs: list[Any]  # (c_l, m_l): J_l δ_l, the cotangent of h_{l-1} W_l, and what R{J_l} needs
 
 
-def forward(layers: Weights, x: Array, s: Function) -> tuple[list[Array], list[Array]]:
-    """(F1), (F2): every layer's input h and pre-activation z; the last z is u."""
-    hs, zs = [x], list[Array]()
+def forward(layers: Weights, x: Array, s: Function, axis: int = 0) -> tuple[list[Array], ...]:
+    """(F1), (F2): every layer's input h, pre-activation z and N; the last z is u."""
+    hs, zs, ns = [x], list[Array](), list[Any]()
     for l, (W, b) in enumerate(layers):
         if l:
             hs.append(s(zs[-1]))  # (F2)
-        zs.append(hs[l] @ W + b)  # (F1)
-    return hs, zs
+        a = hs[l] @ W
+        ns.append(normalise(a, axis) if axis and l < len(layers) - 1 else None)
+        zs.append((ns[l].x if ns[l] else a) + b)  # (F1)
+    return hs, zs, ns
 
 
-def r_forward(layers: Weights, dots: Weights, trace: Trace) -> tuple[list[Any], list[Array]]:
+def r_forward(layers: Weights, dots: Weights, trace: Trace) -> tuple[list[Any], ...]:
     """(R1), (R2): the tangents of `forward` along ``dots = [(W_dot, b_dot), …]``, with x fixed."""
     h_dots: list[Any] = [None]  # h_dot_0 = 0 is left out of every product
-    z_dots: list[Array] = []
+    z_dots, n_dots = list[Array](), list[Any]()
     for l, ((W, _), (W_dot, b_dot)) in enumerate(zip(layers, dots, strict=True)):
-        z_dot = trace.hs[l] @ W_dot + b_dot  # (R1) = R{F1}
+        a_dot = trace.hs[l] @ W_dot  # (R1) = R{F1}
         if l:
             h_dots.append(trace.s1[l - 1] * z_dots[-1])  # (R2) = R{F2}
-            z_dot += h_dots[l] @ W  # (R1) = R{F1}, second term
-        z_dots.append(z_dot)
-    return h_dots, z_dots
+            a_dot += h_dots[l] @ W  # (R1) = R{F1}, second term
+        n_dots.append(trace.ns[l].jacobian(a_dot) if trace.ns[l] else (a_dot, None))
+        z_dots.append(n_dots[l][0] + b_dot)  # (R1) = R{F1}, third term
+    return h_dots, z_dots, n_dots
 
 
 def backward(
-    layers: Weights, hs: list[Array], s1: list[Array], delta: Array
-) -> tuple[list[Outer], list[Array], list[Array]]:
-    """(B1), (B2): the gradient as outer products, and the cotangents, from δ_L = ∂loss/∂u."""
-    outers, deltas, es = [], [delta], []
+    layers: Weights, hs: list[Array], zs: list[Array], ns: list[Any], s_prime: Any, delta: Array
+) -> tuple[list[Outer], Trace]:
+    """(B1), (B2): the gradient as outer products, and the whole trace, from δ_L = ∂loss/∂u."""
+    s1 = [s_prime(z) for z in zs[:-1]]
+    outers, deltas, es, cs = [], [delta], list[Array](), list[Any]()
     for l in reversed(range(len(layers))):
-        W, _ = layers[l]
-        outers.append(([(hs[l], deltas[-1])], deltas[-1]))  # (B2)
+        cs.append(ns[l].jacobian(deltas[-1]) if ns[l] else (deltas[-1], None))
+        outers.append(([(hs[l], cs[-1][0])], deltas[-1]))  # (B2)
         if l:
-            es.append(deltas[-1] @ W.mT)
+            es.append(cs[-1][0] @ layers[l][0].mT)
             deltas.append(s1[l - 1] * es[-1])  # (B1)
-    return outers[::-1], deltas[::-1], es[::-1]
+    return outers[::-1], Trace(hs, zs, ns, s1, deltas[::-1], es[::-1], cs[::-1])
 
 
 def r_backward(
-    layers: Weights,
-    dots: Weights,
-    trace: Trace,
-    tangents: Any,
-    delta_dot: Array,
-    s2: Function | None,
+    layers: Weights, dots: Weights, trace: Trace, tangents: Any, delta_dot: Array, s2: Any
 ) -> list[Outer]:
     """(R3), (R4): the tangent of the gradient as outer products, from δ_dot_L."""
-    hs, zs, s1, deltas, es = trace
-    h_dots, z_dots = tangents
+    hs, zs, ns, s1, deltas, es, cs = trace
+    h_dots, z_dots, n_dots = tangents
     outers: list[Outer] = []
     for l in reversed(range(len(layers))):
-        (W, _), (W_dot, _) = layers[l], dots[l]
-        pairs = [(hs[l], delta_dot)]  # (R4) = R{B2}
+        (W, _), (W_dot, _), (c, m) = layers[l], dots[l], cs[l]
+        c_dot = ns[l].r_jacobian(deltas[l], c, m, delta_dot, *n_dots[l]) if ns[l] else delta_dot
+        pairs = [(hs[l], c_dot)]  # (R4) = R{B2}
         if l:
-            pairs.append((h_dots[l], deltas[l]))  # (R4) = R{B2}, second term
+            pairs.append((h_dots[l], c))  # (R4) = R{B2}, second term
         outers.append((pairs, delta_dot))
         if l:
-            e_dot = delta_dot @ W.mT + deltas[l] @ W_dot.mT  # (R3) = R{B1}
+            e_dot = c_dot @ W.mT + c @ W_dot.mT  # (R3) = R{B1}
             delta_dot = s1[l - 1] * e_dot
             if s2:
                 delta_dot += s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]  # (R3) = R{B1}, second term
@@ -114,8 +118,14 @@ class MLP:
     loss : str
         "squared_error": the mean over examples *and* outputs of (u − y)².
         "cross_entropy": the mean over examples of −ln softmax(u)[y], natural logarithm.
-    norm : None
-        Normalisation; only None so far.
+    norm : None, "batch" or "layer"
+        Normalisation of the hidden layers, ``z_l = N(h_{l-1} W_l) + b_l`` with
+        ``N(a) = (a − mean) / √(variance + 1e-5)``, the variance being the plain mean of squares.
+        "batch": over the examples of the batch at hand, per task and feature, in training *and* at
+        test, as MAML's own code does; no running statistics exist, so a prediction depends on the
+        other examples in its batch, and a batch of one example is mapped to b_l whatever it is.
+        "layer": over the features of each example. Either has no parameters: b plays the part of
+        the shift, and theta's layout does not change. A constant feature is mapped to b_l.
 
     Raises
     ------
@@ -150,13 +160,13 @@ class MLP:
     sizes: tuple[int, ...]
     activation: str | Activation = "relu"
     loss: str = "squared_error"
-    norm: None = None
+    norm: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", validation.as_sizes(self.sizes))
         validation.check_activation(self.activation, ACTIVATIONS)
         validation.check_name("loss", self.loss, LOSSES)
-        validation.check_name("norm", self.norm, [None])
+        validation.check_name("norm", self.norm, AXES)
 
     @property
     def size(self) -> int:
@@ -260,9 +270,8 @@ class MLP:
         array([[7.],
                [9.]])
         """
-        (vector,) = self.lift(theta)
-        x = validation.as_inputs(x, np.asarray(theta), self.sizes)
-        return forward(vector.layers, x, self._activation[0])[1][-1]
+        x = validation.as_inputs(x, validation.as_vector(theta, self.size, self.sizes), self.sizes)
+        return forward(self.lift(theta)[0].layers, x, self._activation[0], AXES[self.norm])[1][-1]
 
     def value(self, theta: Any, batch: Any) -> Any:
         """Loss: a scalar, or (T,) for a stack of T tasks.
@@ -280,7 +289,7 @@ class MLP:
         """
         if not isinstance(theta, Vector):
             theta, batch = self.lift(theta, batch)
-        _, zs = forward(theta.layers, batch.x, self._activation[0])
+        zs = forward(theta.layers, batch.x, self._activation[0], AXES[self.norm])[1]
         return LOSSES[self.loss](zs[-1], batch.y)[0]
 
     def linearize(self, theta: Any, batch: Any) -> tuple[Any, Array, Callable[[Any], Array]]:
@@ -352,16 +361,14 @@ class MLP:
             If shapes, dtypes or classes do not fit.
         """
         theta = validation.as_vector(theta, self.size, self.sizes)
-        rows = (validation.as_rows(batch, theta, self.sizes, self.loss) for batch in batches)
+        rows = (validation.as_rows(batch, theta, self) for batch in batches)
         return Vector.lift(theta, self.sizes), *rows
 
     def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
         layers, (s, s_prime, s_second) = theta.layers, self._activation
-        hs, zs = forward(layers, batch.x, s)
+        hs, zs, ns = forward(layers, batch.x, s, AXES[self.norm])
         value, delta, hessian = LOSSES[self.loss](zs[-1], batch.y)
-        s1 = [s_prime(z) for z in zs[:-1]]
-        outers, deltas, es = backward(layers, hs, s1, delta)
-        trace = Trace(hs, zs, s1, deltas, es)
+        outers, trace = backward(layers, hs, zs, ns, s_prime, delta)
 
         def hvp(v: Vector) -> Vector:
             tangents = r_forward(layers, v.layers, trace)

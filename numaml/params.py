@@ -15,9 +15,6 @@ np.empty(31 << 20, np.uint8)
 
 Array = np.ndarray[Any, Any]
 Layers = list[tuple[Array, Array]]
-# A layer's gradient before it is multiplied out: W's part is the sum of hᵀδ over
-# the pairs (h, δ), b's part is 1ᵀδ.
-Outer = tuple[list[tuple[Array, Array]], Array]
 
 
 def size(sizes: Sequence[int]) -> int:

@@ -75,10 +75,15 @@ class Rows(NamedTuple):
     y: Array
 
 
-def as_rows(batch: Any, theta: Array, sizes: Sequence[int], loss: str) -> Rows:
+def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
     """A batch whose shapes, dtypes and classes fit θ and the network."""
-    x = as_inputs(batch.x, theta, sizes)
-    return Rows(x, as_targets(batch.y, x, sizes, loss))
+    if model.norm and theta.dtype.hasobject:
+        raise TypeError(
+            f"theta has dtype object and norm is {model.norm!r}; want floating-point theta: the "
+            "square root in a normalisation has no exact value"
+        )
+    x = as_inputs(batch.x, theta, model.sizes)
+    return Rows(x, as_targets(batch.y, x, model.sizes, model.loss))
 
 
 def as_inputs(x: Any, theta: Array, sizes: Sequence[int]) -> Array:

@@ -23,10 +23,17 @@ FLOORS = [
     ("training", "tasks", "check"),
     ("maml", "mlp"),
     ("factored",),
-    ("params", "primitives"),
+    ("params", "primitives", "normalisation"),
     ("validation",),
 ]
-ALONE = ("maml", "check", "primitives", "validation", "tasks")  # import nothing of ours
+ALONE = (
+    "maml",
+    "check",
+    "primitives",
+    "normalisation",
+    "validation",
+    "tasks",
+)  # import nothing of ours
 CORE = ("params", "primitives", "mlp", "maml")
 CORE_LINES, FUNCTION_LINES = 300, 30
 
