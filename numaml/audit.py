@@ -5,6 +5,7 @@ use the formula.
 package with one term removed and see it fail.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 
 from . import maml, mlp, primitives, training
 from .check import TINY, Mod, complex_step, dual_gradient, relative_error
-from .factored import Vector
+from .factored import Known, Vector, Weight, pays
 from .mlp import MLP
 from .normalisation import AXES, EPSILON, normalise
 from .tasks import Batch, Tasks
@@ -305,6 +306,69 @@ def _r4(norm: str | None) -> float:
     return max(errors)
 
 
+# Factored weights
+
+N_IN, N_OUT = 9, 8  # large enough that factors of up to four rows pay
+
+
+def _factors() -> tuple[list[tuple[Array, Array]], Array]:
+    """Pairs (U, V) of which the first two share U, and per task the matrix Σ UᵀV."""
+    rng = np.random.default_rng(10)
+    U, U_ = rng.normal(size=(T, 2, N_IN)), rng.normal(size=(T, 1, N_IN))
+    pairs = [(one, rng.normal(size=(T, one.shape[1], N_OUT))) for one in (U, U, U_)]
+    matrices = np.zeros((T, N_IN, N_OUT))
+    for U, V in pairs:
+        for t in range(T):
+            for u, v in zip(U[t], V[t], strict=True):
+                matrices[t] += np.multiply.outer(u, v)
+    return pairs, matrices
+
+
+def _w1() -> float:
+    pairs, matrices = _factors()
+    base, h, c = (np.random.default_rng(11).normal(size=shape) for shape in
+                  ((N_IN, N_OUT), (T, 5, N_IN), (T, 5, N_OUT)))  # fmt: skip
+    errors = []
+    first_layer: Known = {}
+    for known in (None, first_layer):
+        weight = Weight(base, known=known).minus(0.5, Weight(None, pairs[:1]))
+        weight = weight.minus(0.5, Weight(None, pairs[1:]))
+        want = base - 0.5 * matrices
+        products = [h[t] @ want[t] for t in range(T)]
+        errors += [relative_error(h @ weight, products) for _ in range(2)]  # then from memory
+        if known is None:
+            errors.append(relative_error(c @ weight.mT, [c[t] @ want[t].T for t in range(T)]))
+    return max(errors)
+
+
+def _w2() -> float:
+    """Multiplications of one row, counted; the number of cases in which the rule is wrong."""
+    wrong = 0
+    for rank, n_in, n_out in itertools.product(range(1, 9), range(1, 9), range(1, 9)):
+        through_factors = sum(1 for _ in itertools.product(range(rank), range(n_in)))
+        through_factors += sum(1 for _ in itertools.product(range(rank), range(n_out)))
+        directly = sum(1 for _ in itertools.product(range(n_in), range(n_out)))
+        wrong += pays(rank, n_in, n_out) != (through_factors < directly)
+    return float(wrong)
+
+
+def _w3() -> float:
+    pairs, matrices = _factors()
+    deltas = [V for _, V in pairs]
+    theta = np.random.default_rng(12).normal(size=(T, (N_IN + 1) * N_OUT))
+    errors = []
+    for start in (np.zeros_like(theta), theta):
+        vector = Vector((N_IN, N_OUT), flat=start)
+        want = start.copy()
+        for pair, delta in zip(pairs, deltas, strict=True):
+            vector = vector - 2 * Vector.of([([pair], delta)], (N_IN, N_OUT), {})
+            want[:, N_IN * N_OUT :] -= 2 * np.array([delta[t].sum(0) for t in range(T)])
+        vector, want = vector - 2 * Vector((N_IN, N_OUT), flat=theta), want - 2 * theta
+        want[:, : N_IN * N_OUT] -= 2 * matrices.reshape(T, -1)
+        errors += [relative_error(vector.mean(0), sum(want) / T), relative_error(vector, want)]
+    return max(errors)
+
+
 # The meta-gradient
 
 
@@ -428,6 +492,9 @@ CHECKS: dict[str, Check] = {
     "(R2) tangent of h": ("complex step of (F2)", ROUNDING, lambda: _worst_norm(_r2)),
     "(R3) tangent of δ": ("complex step of (B1)", ROUNDING, lambda: _worst_norm(_r3)),
     "(R4) Hessian product": ("complex step of the gradient", ROUNDING, lambda: _worst_norm(_r4)),
+    "(W1) product with W + UᵀV": ("outer products added up", ROUNDING, _w1),
+    "(W2) when factors pay": ("multiplications counted", 0.0, _w2),
+    "(W3) mean over tasks": ("task by task", ROUNDING, _w3),
     "(M1) inner step": ("gradients by complex step", ROUNDING, _m1),
     "(M2) task-averaged loss": ("complex step of each task's loss", ROUNDING, _m2),
     "(M3) meta-gradient, K = 3": ("complex step of the meta-value", ROUNDING, lambda: _m3(

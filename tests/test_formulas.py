@@ -9,7 +9,7 @@ import pytest
 from numaml import audit, check, cli
 
 ROOT = Path(__file__).parents[1]
-CORE = ("primitives", "normalisation", "mlp", "maml", "training")
+CORE = ("primitives", "normalisation", "factored", "mlp", "maml", "training")
 TAG = re.compile(r"\(([A-Z]\d)\)")
 
 
