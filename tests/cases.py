@@ -21,9 +21,9 @@ class Case(NamedTuple):
         return self.model, self.theta, self.tasks, self.alpha, self.steps
 
 
-def build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, seed) -> Case:
+def build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, seed, norm=None) -> Case:
     rng = np.random.default_rng(seed)
-    model = numaml.MLP(sizes, activation, loss)
+    model = numaml.MLP(sizes, activation, loss, norm)
     lead = () if n_tasks is None else (n_tasks,)
 
     def batch(n):
@@ -44,7 +44,10 @@ SMOOTH = ("tanh", "softplus", "sigmoid", "square", "identity")
 STEPS = st.integers(0, 4)
 
 
-def cases(activations=(*SMOOTH, "relu"), steps=STEPS):
+NORMS = (None, "batch", "layer")
+
+
+def cases(activations=(*SMOOTH, "relu"), steps=STEPS, norms=NORMS):
     """Widths, task count, support and query sizes are all drawn; ``square`` stays shallow, where
     its values stay moderate."""
 
@@ -65,6 +68,7 @@ def cases(activations=(*SMOOTH, "relu"), steps=STEPS):
             draw(st.sampled_from((0.0, 0.01, 0.05, 0.1))),
             draw(steps),
             draw(st.integers(0, 2**32 - 1)),
+            draw(st.sampled_from(norms)),
         )
 
     return draw_case()

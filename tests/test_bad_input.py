@@ -28,6 +28,9 @@ BAD = {
     "triple of names": (lambda: MLP((1, 1), ("a", "b", "c")), TypeError, r"callables"),
     "unknown loss": (lambda: MLP((1, 1), loss="mse"), ValueError, r"'mse'; want one of"),
     "unknown norm": (lambda: MLP((1, 1), norm="group"), ValueError, r"norm is 'group'; want"),
+    "exact arithmetic under a norm": (
+        lambda: MLP((2, 3, 2), norm="layer").value(THETA.astype(object), tasks()), TypeError,
+        r"theta has dtype object and norm is 'layer'; want floating-point theta"),
     "init in integers": (lambda: MODEL.init(0, int), TypeError, r"want float32, float64"),
     "theta of another network": (
         lambda: MLP((1, 40, 1)).unpack(np.zeros(17)), ValueError,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import numaml
+from numaml import factored
 from numaml.check import relative_error
 
 from .cases import build
@@ -45,19 +46,25 @@ def draw(seed):
     n_tasks = None if rng.random() < 0.2 else int(rng.integers(1, 6))
     shots, queries = rng.integers(1, 8, 2)
     alpha = float(rng.choice([0.0, 0.003, 0.03, 0.1])) / (10 if activation == "square" else 1)
-    return build(sizes, activation, loss, n_tasks, shots, queries, alpha, rng.integers(0, 5), rng)
+    steps = rng.integers(0, 5)
+    norm = [None, "batch", "layer"][rng.integers(3)]
+    return build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, rng, norm)
 
 
 def losses(case):
     """The same model in JAX, written from the definitions."""
     sizes, s = case.model.sizes, ACTIVATIONS[case.model.activation]
+    axis = {None: None, "batch": 0, "layer": 1}[case.model.norm]
 
     def output(theta, x):
         start = 0
         for l, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
             W = theta[start : start + n_in * n_out].reshape(n_in, n_out)
             b = theta[start + n_in * n_out : start + (n_in + 1) * n_out]
-            x = (s(x) if l else x) @ W + b
+            a = (s(x) if l else x) @ W
+            if axis is not None and l < len(sizes) - 2:
+                a = (a - a.mean(axis, keepdims=True)) / jnp.sqrt(a.var(axis, keepdims=True) + 1e-5)
+            x = a + b
             start += (n_in + 1) * n_out
         return x
 
@@ -80,7 +87,7 @@ def losses(case):
 
 
 @pytest.mark.parametrize("seed", range(CONFIGURATIONS))
-def test_against_jax(seed):
+def test_against_jax(seed, monkeypatch):
     case = draw(seed)
     loss, adapted, meta = losses(case)
     support, query = case.tasks.support, case.tasks.query
@@ -109,3 +116,6 @@ def test_against_jax(seed):
     assert relative_error(np.atleast_2d(got), phi) < PROMISED
     got = case.model.linearize(case.theta, support)[2](case.v)
     assert relative_error(np.atleast_2d(got), Hv) < PROMISED
+    for pays in (True, False):  # either representation of fast weights, whatever the rule says
+        monkeypatch.setattr(factored, "pays", lambda *_, pays=pays: pays)
+        assert relative_error(numaml.meta_gradient(*case.arguments)[1], exact) < PROMISED

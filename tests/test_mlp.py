@@ -8,7 +8,7 @@ import pytest
 import numaml
 from numaml.check import relative_error
 
-from .cases import build, each_task
+from .cases import NORMS, build, each_task
 
 ROUNDING = 1e-14
 CONFIGURATIONS = [
@@ -58,8 +58,9 @@ def test_a_stack_of_thetas_on_one_batch():
     assert case.model.predict(thetas, batch.x).shape == (4, 7, 2)
 
 
-def test_a_stack_of_directions_gives_the_dense_hessian():
-    case = build((3, 5, 2), "tanh", "squared_error", None, 7, 8, 0.1, 1, seed=0)
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_stack_of_directions_gives_the_dense_hessian(norm):
+    case = build((3, 5, 2), "tanh", "squared_error", None, 7, 8, 0.1, 1, 0, norm)
     _, _, hvp = case.model.linearize(case.theta, case.tasks.support)
     H = hvp(np.eye(case.model.size))
     assert relative_error(H, H.T) < ROUNDING
@@ -70,8 +71,9 @@ def test_a_stack_of_directions_gives_the_dense_hessian():
 @pytest.mark.parametrize("activation", ["relu", "tanh", "softplus", "sigmoid"])
 @pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
-def test_every_result_has_the_dtype_of_theta(activation, loss, dtype):
-    case = build((3, 5, 2), activation, loss, 4, 7, 8, 0.05, 2, seed=0)
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_result_has_the_dtype_of_theta(activation, loss, dtype, norm):
+    case = build((3, 5, 2), activation, loss, 4, 7, 8, 0.05, 2, 0, norm)
     theta = case.theta.astype(dtype)
     value, gradient, hvp = case.model.linearize(theta, case.tasks.support)
     assert value.dtype == gradient.dtype == hvp(gradient).dtype == dtype
@@ -172,3 +174,36 @@ def test_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_normalised_networks_ignore_what_they_should(norm):
+    """A factor on all features (up to ε), and under "batch" a constant added to every row."""
+    model = numaml.MLP((3, 5, 2), "tanh", norm=norm)
+    theta, x = model.init(0), np.random.default_rng(1).normal(size=(7, 3))
+    assert relative_error(model.predict(theta, 1e3 * x), model.predict(theta, 2e3 * x)) < 1e-9
+    moved = relative_error(model.predict(theta, x + 4.0), model.predict(theta, x))
+    assert moved < ROUNDING if norm == "batch" else moved > 0.01
+
+
+def test_a_prediction_under_batch_depends_on_its_batch_and_under_layer_does_not():
+    x = np.random.default_rng(1).normal(size=(7, 3))
+    for norm, alone in (("batch", False), ("layer", True)):
+        model = numaml.MLP((3, 5, 2), "tanh", norm=norm)
+        whole, part = model.predict(model.init(0), x), model.predict(model.init(0), x[:4])
+        assert (relative_error(whole[:4], part) < ROUNDING) == alone
+
+
+def test_one_example_or_a_constant_feature_is_mapped_to_the_shift():
+    model = numaml.MLP((3, 4, 2), "tanh", norm="batch")
+    theta = np.random.default_rng(2).normal(size=model.size)
+    (_, b1), (W2, b2) = model.unpack(theta)
+    want = np.tanh(b1) @ W2 + b2
+    magnified = ROUNDING / 1e-5**0.5  # what is left of a constant, divided by the root of ε
+    for x in (np.array([[5.0, -2.0, 3.0]]), np.full((6, 3), 7.0)):
+        assert relative_error(model.predict(theta, x), np.tile(want, (len(x), 1))) < magnified
+        y = np.ones((len(x), 2))
+        tasks = numaml.Tasks(numaml.Batch(x, y), numaml.Batch(x, y))
+        value, gradient = numaml.meta_gradient(model, theta, tasks, 0.1, 3)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()

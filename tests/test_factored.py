@@ -1,0 +1,112 @@
+"""Either representation of fast weights, forced: the same numbers, whatever the rule would do."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import numaml
+from numaml import check, factored
+
+from .cases import build
+
+# The two sum in another order: some thousand roundings of float64, on well-scaled networks.
+SUMMED_OTHERWISE = 1e-13
+SIZES = (4, 7, 6, 3)  # every axis its own size; 5 tasks, 8 support and 9 query examples
+
+
+@pytest.fixture
+def forced(monkeypatch):
+    """The meta-gradient with factors never multiplied out, or always."""
+
+    def run(function, pays, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(factored, "pays", lambda *_: pays)
+            return function(*arguments)
+
+    return run
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "layer"])
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+@pytest.mark.parametrize("tasks", [None, 5])
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_both_representations_agree(forced, norm, loss, tasks, steps):
+    case = build(SIZES, "tanh", loss, tasks, 8, 9, 0.1, steps, 0, norm)
+    for function in (numaml.meta_gradient, numaml.first_order_meta_gradient):
+        thin = forced(function, True, *case.arguments)
+        dense = forced(function, False, *case.arguments)
+        for a, b in zip(thin, dense, strict=True):
+            assert check.relative_error(a, b) < SUMMED_OTHERWISE
+    adapt = (case.model, case.theta, case.tasks.support, case.alpha, steps)
+    thin, dense = (forced(numaml.adapt, pays, *adapt) for pays in (True, False))
+    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
+
+
+@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_a_forced_representation_against_the_complex_step(forced, pays, norm):
+    case = build(SIZES, "softplus", "cross_entropy", 5, 8, 9, 0.1, 3, 1, norm)
+
+    def value(theta):
+        return numaml.meta_value(case.model, theta, *case.arguments[2:])
+
+    gradient = forced(numaml.meta_gradient, pays, *case.arguments)[1]
+    along_v = forced(check.complex_step, pays, value, case.theta, case.v)
+    assert abs(gradient @ case.v - along_v) < SUMMED_OTHERWISE * np.linalg.norm(gradient)
+
+
+def exact_case(element):
+    rng = np.random.default_rng(2)
+    model = numaml.MLP((3, 4, 2), "square")
+
+    def elements(*shape):
+        flat = [element(n) for n in rng.integers(1, 100, math.prod(shape)).tolist()]
+        return np.array(flat, object).reshape(shape)
+
+    batch = [numaml.Batch(elements(5, n, 3), elements(5, n, 2)) for n in (2, 1)]
+    return model, elements(model.size), numaml.Tasks(*batch), element(3), 2
+
+
+@pytest.mark.parametrize("element", [check.Mod, lambda n: Fraction(n, 50)])
+def test_exact_arithmetic_does_not_see_the_representation(forced, element):
+    case = exact_case(element)
+    thin, dense = (forced(numaml.meta_gradient, pays, *case) for pays in (True, False))
+    assert thin[0] == dense[0]
+    assert (thin[1] == dense[1]).all()
+
+
+def test_the_rule_chooses_layer_by_layer():
+    """A wide layer stays factored beside a narrow one, and long inner loops become dense."""
+    model = numaml.MLP((30, 40, 1))
+    rng = np.random.default_rng(3)
+    batch = numaml.Batch(rng.normal(size=(5, 4, 30)), rng.normal(size=(5, 4, 1)))
+    phi, rows = model.lift(model.init(0), batch)
+    for steps in range(1, 4):
+        _, g, _ = model.linearize(phi, rows)
+        phi = phi - 0.01 * g
+        wide, narrow = (weight for weight, _ in phi.layers)
+        rows.x @ wide, rng.normal(size=(5, 4, 40)) @ narrow
+        assert wide.base.ndim == 2
+        assert [U.shape[-2] for U, _ in wide.pairs] == [4], steps  # x at every step: one pair
+        assert narrow.base.ndim == 3
+
+
+def test_a_small_network_is_held_flat():
+    model = numaml.MLP((2, 6, 1))
+    rng = np.random.default_rng(4)
+    batch = numaml.Batch(rng.normal(size=(5, 7, 2)), rng.normal(size=(5, 7, 1)))
+    phi, rows = model.lift(model.init(0), batch)
+    _, g, _ = model.linearize(phi, rows)
+    assert (phi - 0.01 * g).flat.shape == (5, model.size)
+
+
+def test_nothing_of_the_callers_is_changed():
+    case = build(SIZES, "relu", "cross_entropy", 5, 8, 9, 0.1, 3, 5)
+    theta = case.theta.copy()
+    x = case.tasks.support.x.copy()
+    first = numaml.meta_gradient(*case.arguments)[1]
+    assert np.array_equal(theta, case.theta)
+    assert np.array_equal(x, case.tasks.support.x)
+    assert np.array_equal(first, numaml.meta_gradient(*case.arguments)[1])
