@@ -6,20 +6,23 @@
 from . import check
 from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .mlp import MLP
-from .tasks import Batch, Sinusoids, Tasks
-from .training import evaluate, train
+from .tasks import Batch, FewShot, Sinusoids, Tasks, split_classes
+from .training import accuracies, evaluate, train
 
 __version__ = "0.1.0"
 __all__ = [
     "MLP",
     "Batch",
+    "FewShot",
     "Sinusoids",
     "Tasks",
+    "accuracies",
     "adapt",
     "check",
     "evaluate",
     "first_order_meta_gradient",
     "meta_gradient",
     "meta_value",
+    "split_classes",
     "train",
 ]

@@ -249,7 +249,7 @@ class MLP:
         """
         return pack(layers, self.sizes)
 
-    def predict(self, theta: Array, x: Array) -> Array:
+    def predict(self, theta: Any, x: Array) -> Array:
         """Output u (…, n, n_out) of the network: scores before softmax for "cross_entropy".
 
         Parameters
@@ -270,8 +270,10 @@ class MLP:
         array([[7.],
                [9.]])
         """
-        x = validation.as_inputs(x, validation.as_vector(theta, self.size, self.sizes), self.sizes)
-        return forward(self.lift(theta)[0].layers, x, self._activation[0], AXES[self.norm])[1][-1]
+        if not isinstance(theta, Vector):
+            theta = validation.as_vector(theta, self.size, self.sizes)
+            x, (theta,) = validation.as_inputs(x, theta, self.sizes), self.lift(theta)
+        return forward(theta.layers, x, self._activation[0], AXES[self.norm])[1][-1]
 
     def value(self, theta: Any, batch: Any) -> Any:
         """Loss: a scalar, or (T,) for a stack of T tasks.

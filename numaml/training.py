@@ -367,12 +367,59 @@ def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.evaluate(model, model.init(0), tasks, alpha=0.001, steps=10).shape
     (11, 600)
     """
+    adapted = _adapted(model, theta, tasks, alpha, steps)
+    return np.array([model.value(phi, query) for phi, query in adapted])
+
+
+def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:
+    """Share of every task's query examples classified rightly after 0, 1, …, K inner steps.
+
+    Parameters
+    ----------
+    model
+        A classification model: one with ``predict(theta, x)`` -> scores (…, n, n_out), e.g.
+        `numaml.MLP` with "cross_entropy". The class with the largest score is the prediction.
+    theta, tasks, alpha, steps
+        As for `numaml.meta_value`; ``tasks.query.y`` are integer classes (T, n).
+
+    Returns
+    -------
+    accuracies : (K + 1, T) array
+        Numbers from 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        If the query targets are not integer classes.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(60, 8)), np.repeat(np.arange(12), 5)
+    >>> tasks = numaml.FewShot(x, y, ways=3, shots=2, queries=3, tasks=50)(rng)
+    >>> model = numaml.MLP((8, 16, 3), loss="cross_entropy")
+    >>> numaml.accuracies(model, model.init(0), tasks, alpha=0.1, steps=4).shape
+    (5, 50)
+    """
+    y = np.asarray(tasks.query.y)
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
+    adapted = _adapted(model, theta, tasks, alpha, steps)
+    return np.array(
+        [(model.predict(phi, query.x).argmax(-1) == y).mean(-1) for phi, query in adapted]
+    )
+
+
+def _adapted(
+    model: Model, theta: Array, tasks: Any, alpha: float, steps: int
+) -> Iterator[tuple[Array, Any]]:
+    """φ_k for k = 0, 1, …, K, each with the query set in the same form."""
     phi, support, query = lifted(model, theta, tasks.support, tasks.query)
-    losses = [model.value(phi, query)]
+    yield phi, query
     for _ in range(steps):
         phi = inner_loop(model, phi, support, alpha, 1)
-        losses.append(model.value(phi, query))
-    return np.array(losses)
+        yield phi, query
 
 
 def mean_and_interval(losses: Array) -> tuple[Array, Array]:
