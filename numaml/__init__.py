@@ -3,7 +3,7 @@
 `meta_gradient` is exact, second order included; `first_order_meta_gradient` is FOMAML.
 """
 
-from . import check
+from . import check, omniglot
 from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .mlp import MLP
 from .tasks import Batch, FewShot, Sinusoids, Tasks, split_classes
@@ -23,6 +23,7 @@ __all__ = [
     "first_order_meta_gradient",
     "meta_gradient",
     "meta_value",
+    "omniglot",
     "split_classes",
     "train",
 ]

@@ -19,7 +19,7 @@ FLOORS = [
     ("cli",),
     ("plot",),
     ("sinusoid",),
-    ("audit",),
+    ("audit", "omniglot"),
     ("training", "tasks", "check"),
     ("maml", "mlp"),
     ("factored",),
