@@ -6,7 +6,7 @@
 from . import check, omniglot
 from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .mlp import MLP
-from .tasks import Batch, FewShot, Sinusoids, Tasks, split_classes
+from .tasks import Batch, FewShot, Sinusoids, Tasks, glyphs, split_classes
 from .training import accuracies, evaluate, train
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "check",
     "evaluate",
     "first_order_meta_gradient",
+    "glyphs",
     "meta_gradient",
     "meta_value",
     "omniglot",
