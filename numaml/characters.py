@@ -60,7 +60,7 @@ class Config(experiment.Config):
     alpha: float = 2.0
     hidden: tuple[int, ...] = (256, 128, 64, 64)
     ways: int = 5
-    norm: str = "none"
+    norm: str = "batch"
     characters: int = 1200
     validation: int = 100
     data: str = ""
@@ -70,7 +70,7 @@ class Config(experiment.Config):
     def model(self) -> MLP:
         """The network that is trained."""
         sizes = (omniglot.PIXELS**2, *self.hidden, self.ways)
-        norm: Any = None if self.norm == "none" else self.norm
+        norm = None if self.norm == "none" else self.norm
         return MLP(sizes, self.activation, "cross_entropy", norm)
 
     def images(self) -> tuple[Array, ...]:

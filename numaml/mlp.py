@@ -271,8 +271,7 @@ class MLP:
                [9.]])
         """
         if not isinstance(theta, Vector):
-            theta = validation.as_vector(theta, self.size, self.sizes)
-            x, (theta,) = validation.as_inputs(x, theta, self.sizes), self.lift(theta)
+            (theta,), x = self.lift(theta), validation.as_inputs(x, np.asarray(theta), self.sizes)
         return forward(theta.layers, x, self._activation[0], AXES[self.norm])[1][-1]
 
     def value(self, theta: Any, batch: Any) -> Any:
@@ -291,8 +290,7 @@ class MLP:
         """
         if not isinstance(theta, Vector):
             theta, batch = self.lift(theta, batch)
-        zs = forward(theta.layers, batch.x, self._activation[0], AXES[self.norm])[1]
-        return LOSSES[self.loss](zs[-1], batch.y)[0]
+        return LOSSES[self.loss](self.predict(theta, batch.x), batch.y)[0]
 
     def linearize(self, theta: Any, batch: Any) -> tuple[Any, Array, Callable[[Any], Array]]:
         """Loss, its gradient, and its Hessian-vector product ``hvp(v) = H v``, from one trace.
