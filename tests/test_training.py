@@ -165,7 +165,9 @@ def test_bad_arguments(change, message):
         run(**change)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "other", "object", "generator"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut", "text", "other", "object", "generator", "header", "method"]
+)
 def test_a_damaged_checkpoint_is_an_error_and_stays_as_it_is(tmp_path, damage):
     run(tmp_path, 20)
     path = tmp_path / "checkpoint.npz"
@@ -180,7 +182,14 @@ def test_a_damaged_checkpoint_is_an_error_and_stays_as_it_is(tmp_path, damage):
             arrays["rng"] = np.array(json.dumps({"bit_generator": "system"}))
         np.savez(path, **arrays)
     else:
-        path.write_bytes({"empty": b"", "cut": content[:-200], "text": b"hello"}[damage])
+        damaged = {
+            "empty": b"",
+            "cut": content[:-200],
+            "text": b"hello",
+            "header": content.replace(b"'shape': (", b"'shape': [", 1),  # tokenize.TokenError
+            "method": content.replace(b"\0\0\0!\0", b"\x61\0\0!\0"),  # NotImplementedError
+        }
+        path.write_bytes(damaged[damage])
     damaged = path.read_bytes()
     with pytest.raises(ValueError, match=r"is not a readable checkpoint"):
         run(tmp_path, 30, resume=True)
