@@ -118,7 +118,7 @@ def accuracy(trained: dict[str, Trained], rows: list[dict[str, Any]], path: Path
         k, mean, interval = ([row[key] for row in points] for key in ("steps", "accuracy", "ci95"))
         style: Any = {"color": colour, "marker": "o", "markersize": 4, "capsize": 3}
         axes.errorbar(k, mean, interval, label=name, **style)
-    axes.axhline(1 / ways, color=FAINT, linewidth=1, linestyle=":")
+    axes.axhline(1 / ways, color=FAINT, linewidth=1, linestyle=":", label="chance")
     axes.set_xlabel("adaptation steps")
     axes.set_ylabel("accuracy")
     axes.set_title(f"{ways}-way {shots}-shot, characters never trained on", loc="left")
