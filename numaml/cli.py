@@ -34,9 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _resume_hint(options: argparse.Namespace) -> str:
     if "experiment" not in options:
         return "run it again"
-    run, data = options.resume or options.out, getattr(options, "data", None)
-    with_data = f" --data {data}" if data else ""
-    return f"continue with {PROG} train {options.experiment} --resume {run}{with_data}"
+    run = options.resume or options.out
+    return f"continue with {PROG} train {options.experiment} --resume {run}"
 
 
 def _parser() -> argparse.ArgumentParser:
