@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import __version__, sinusoid
+from . import __version__, characters, experiment, sinusoid
 from .audit import audit
+from .experiment import LEARNERS, Config, Trained
 from .primitives import ACTIVATIONS
 
 PROG = "numaml"
-COMPARISONS = ("first-order", "pretrained")
+EXPERIMENTS: dict[str, Any] = {"sinusoid": sinusoid, "omniglot": characters}  # modules alike
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,14 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; nothing is lost: {_resume_hint(options)}", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return 2
 
 
 def _resume_hint(options: argparse.Namespace) -> str:
-    run = getattr(options, "resume", None) or getattr(options, "out", None)
-    return f"continue with {PROG} train sinusoid --resume {run}" if run else "run it again"
+    if "experiment" not in options:
+        return "run it again"
+    run = options.resume or options.out
+    return f"continue with {PROG} train {options.experiment} --resume {run}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Meta-train on an experiment and write a run folder.",
     )
     experiments = training.add_subparsers(required=True, metavar="EXPERIMENT")
-    _add_sinusoid(experiments)
+    for name in EXPERIMENTS:
+        _add_experiment(experiments, name)
 
     _add_evaluate(commands)
     checking = commands.add_parser(
@@ -67,34 +71,48 @@ def _add_evaluate(commands: Any) -> None:
     evaluating = commands.add_parser(
         "evaluate",
         help="evaluate a run folder on fresh tasks",
-        description="Print the test errors of the learners in a run folder on 600 fresh tasks.",
+        description="Print how the learners in a run folder do on fresh tasks.",
     )
     evaluating.add_argument("folder", type=Path, metavar="RUN", help="a folder that train wrote")
     evaluating.add_argument(
         "--seed", type=_at_least(0), metavar="N", help="of the test tasks (default: the run's)"
     )
+    evaluating.add_argument("--data", metavar="PATH", help="its data, if it has moved")
     evaluating.set_defaults(run=_evaluate)
 
 
-def _add_sinusoid(experiments: Any) -> None:
-    parser = experiments.add_parser(
-        "sinusoid",
-        help="few-shot regression on sinusoids (MAML paper, section 5.1)",
-        description="Meta-train on sinusoids as in the MAML paper, beside first-order MAML and a "
-        "network pretrained on all tasks; print the test errors beside the paper's and draw what "
+DESCRIPTIONS = {
+    "sinusoid": (
+        "few-shot regression on sinusoids (MAML paper, section 5.1)",
+        "Meta-train on sinusoids as in the MAML paper, beside first-order MAML and a network "
+        "pretrained on all tasks; print the test errors beside the paper's and draw what "
         "adaptation does. The defaults are the paper's settings.",
-    )
+    ),
+    "omniglot": (
+        "few-shot classification of handwritten characters (MAML paper, section 5.2)",
+        "Meta-train on Omniglot as in the MAML paper (no convolutions), beside first-order MAML; "
+        "print the accuracy on characters never trained on beside the paper's and draw what "
+        "adaptation does. The defaults are the paper's settings. The data: images_background.zip "
+        "and images_evaluation.zip from python/ of the repository brendenlake/omniglot.",
+    ),
+}
+
+
+def _add_experiment(experiments: Any, name: str) -> None:
+    help_text, description = DESCRIPTIONS[name]
+    parser = experiments.add_parser(name, help=help_text, description=description)
     add = parser.add_argument
-    add("--out", type=Path, metavar="RUN", help="folder to write (default: runs/sinusoid)")
+    add("--out", type=Path, metavar="RUN", help=f"folder to write (default: runs/{name})")
     add("--resume", type=Path, metavar="RUN", help="continue this run, with its own settings")
     add("--first-order", action="store_true", help="train first-order MAML as the run's learner")
     add("--alone", action="store_true", help="train no other learners for comparison")
-    defaults = sinusoid.Config()
-    for name, options in SETTINGS.items():
-        default = getattr(defaults, name)
-        text = f"{options['help']} (default: {_shown(default)})"
-        add(f"--{name}", **{**options, "help": text, "default": argparse.SUPPRESS})
-    parser.set_defaults(run=_train_sinusoid, out=Path("runs/sinusoid"))
+    for setting in dataclasses.fields(EXPERIMENTS[name].Config):
+        if setting.name in SETTINGS:
+            options = SETTINGS[setting.name] | SETTINGS_OF.get(name, {}).get(setting.name, {})
+            if setting.default != "" and "default" not in options["help"]:
+                options["help"] += f" (default: {_shown(setting.default)})"
+            add(f"--{setting.name}", **options, default=argparse.SUPPRESS)
+    parser.set_defaults(run=_train, experiment=name, out=Path("runs") / name)
 
 
 def _shown(default: Any) -> str:
@@ -119,7 +137,12 @@ def _rate(text: str) -> float:
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "seed": {"type": _at_least(0), "metavar": "N", "help": "seed of initialisation and tasks"},
+    "data": {"metavar": "PATH", "help": "folder with the archives, or with omniglot28.npz"},
+    "seed": {
+        "type": _at_least(0),
+        "metavar": "N",
+        "help": "of initialisation and tasks",
+    },
     "iterations": {"type": _at_least(1), "metavar": "N", "help": "outer steps"},
     "tasks": {"type": _at_least(1), "metavar": "T", "help": "tasks per outer step"},
     "shots": {"type": _at_least(1), "metavar": "N", "help": "support examples per task"},
@@ -135,33 +158,46 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "activation": {"choices": sorted(ACTIVATIONS), "help": "of the hidden layers"},
     "dtype": {"choices": ["float32", "float64"], "help": "of training"},
+    "every": {"type": _at_least(1), "metavar": "N", "help": "outer steps between checkpoints"},
+    "ways": {"type": _at_least(2), "metavar": "N", "help": "classes per task"},
+    "norm": {"choices": ["none", "batch", "layer"], "help": "of the hidden layers"},
+    "characters": {"type": _at_least(1), "metavar": "N", "help": "characters not in the test"},
+    "validation": {"type": _at_least(0), "metavar": "N", "help": "of these, for validation"},
+}
+SETTINGS_OF: dict[str, dict[str, Any]] = {
+    "omniglot": {
+        "seed": {"help": "of initialisation, tasks and the choice of characters"},
+        "shots": {"help": "support examples per class"},
+        "queries": {"help": "query examples per class (default: as many as shots)"},
+        "every": {"help": "outer steps between checkpoints, and between validations"},
+    }
 }
 
 
-def _train_sinusoid(options: argparse.Namespace) -> int:
-    config, run = _config(options), options.resume or options.out
-    beside = [] if options.alone else [one for one in COMPARISONS if one != config.learner]
+def _train(options: argparse.Namespace) -> int:
+    config, run = _config(options).prepared(), options.resume or options.out
+    beside = [] if options.alone else [one for one in config.BESIDE if one != config.learner]
     print(f"{config.iterations} outer steps of {config.tasks} tasks each; run folder: {run}")
     for learner in (config.learner, *beside):
         folder = run if learner == config.learner else run / learner
         one = dataclasses.replace(config, learner=learner)
         there = options.resume is not None and (folder / "config.json").exists()
-        with _progress(sinusoid.LEARNERS[learner], config.iterations) as progress:
-            sinusoid.fit(one, folder, there, progress)
-    return _report(run, config.seed, figures=True)
+        with _progress(LEARNERS[learner], config.iterations) as progress:
+            experiment.fit(one, folder, there, progress)
+    return _report(EXPERIMENTS[config.NAME], experiment.load(run, type(config)), run, config.seed)
 
 
-def _config(options: argparse.Namespace) -> sinusoid.Config:
+def _config(options: argparse.Namespace) -> Config:
+    kind, given = EXPERIMENTS[options.experiment].Config, _given(options)
     if options.resume is None:
-        config = sinusoid.Config(learner="first-order" if options.first_order else "exact")
-        return dataclasses.replace(config, **_given(options))
-    fixed = sorted(set(_given(options)) - {"iterations"})
+        return kind(learner="first-order" if options.first_order else "exact", **given)
+    fixed = sorted(set(given) - {"iterations", "data"})
     if fixed or options.first_order:
         raise ValueError(
             f"--{(fixed or ['first-order'])[0]} cannot change in a resumed run; leave it out, or "
             "start another run with --out"
         )
-    return dataclasses.replace(sinusoid.Config.load(options.resume), **_given(options))
+    return dataclasses.replace(kind.load(options.resume), **given)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -170,18 +206,19 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return {**given, **({"hidden": tuple(given["hidden"])} if "hidden" in given else {})}
 
 
-def _report(run: Path, seed: int, figures: bool) -> int:
-    trained = sinusoid.load(run)
-    rows = sinusoid.results(trained, seed)
-    sinusoid.write_results(rows, run)
+def _report(
+    module: Any, trained: dict[str, Trained], run: Path, seed: int, figures: bool = True
+) -> int:
+    rows = module.results(trained, seed)
+    experiment.write_results(rows, run)
     print()
-    print(sinusoid.table(rows))
+    print(module.table(rows))
     if figures:
-        _draw(trained, run, seed)
+        _draw(trained, rows, run, seed)
     return 0
 
 
-def _draw(trained: dict[str, sinusoid.Trained], run: Path, seed: int) -> None:
+def _draw(trained: dict[str, Trained], rows: list[dict[str, Any]], run: Path, seed: int) -> None:
     try:
         import matplotlib  # noqa: F401  # only to find out whether there is one
     except ImportError:
@@ -189,16 +226,23 @@ def _draw(trained: dict[str, sinusoid.Trained], run: Path, seed: int) -> None:
         return
     from . import plot
 
-    plot.learning_curve(trained, run / "learning_curve.png")
-    plot.adaptation(trained, run / "adaptation.png", seed)
-    print(f"figures: {run / 'learning_curve.png'}, {run / 'adaptation.png'}")
+    kind = next(iter(trained.values())).config.NAME
+    print("figures: " + ", ".join(map(str, plot.FIGURES[kind](trained, rows, run, seed))))
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    run = options.folder
+    name, _ = experiment.read(run)
+    if name not in EXPERIMENTS:
+        raise ValueError(f"{run / 'config.json'} is not a run's configuration: {name!r}")
+    kind = EXPERIMENTS[name].Config
+    if options.data and "data" not in kind.__dataclass_fields__:
+        raise ValueError(f"{run} is a {name} run, which needs no data; leave --data out")
+    trained = experiment.load(run, kind, **({"data": options.data} if options.data else {}))
     seed = options.seed
     if seed is None:
-        seed = sinusoid.Config.load(options.folder).seed
-    return _report(options.folder, seed, figures=False)
+        seed = next(iter(trained.values())).config.seed
+    return _report(EXPERIMENTS[name], trained, run, seed, figures=False)
 
 
 def _check(_options: argparse.Namespace) -> int:
@@ -213,7 +257,7 @@ def _check(_options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int, float], None]]:
+def _progress(title: str, total: int) -> Iterator[Callable[..., None]]:
     """A tqdm bar, or without tqdm a line now and then."""
     try:
         from tqdm import tqdm
@@ -223,29 +267,32 @@ def _progress(title: str, total: int) -> Iterator[Callable[[int, float], None]]:
     recent: list[float] = []
     with tqdm(total=total, desc=title, unit="step", dynamic_ncols=True) as bar:
 
-        def update(iteration: int, value: float) -> None:
+        def update(iteration: int, value: float, *score: float) -> None:
             recent.append(value)
             if len(recent) == 200 or iteration == total:
-                bar.set_postfix_str(f"meta-value {sum(recent) / len(recent):.3f}", refresh=False)
+                text = _progress_text(sum(recent) / len(recent), *score)
+                bar.set_postfix_str(text, refresh=False)
                 bar.update(iteration - bar.n)
                 recent.clear()
 
         yield update
 
 
-def _plain_progress(title: str, total: int) -> Callable[[int, float], None]:
+def _progress_text(value: float, *score: float) -> str:
+    return f"meta-value {value:.3f}" + "".join(f", validation {one:.1%}" for one in score)
+
+
+def _plain_progress(title: str, total: int) -> Callable[..., None]:
     print(f"{title} (a progress bar needs tqdm: pip install 'numaml[progress]')", file=sys.stderr)
     start, first, spoke = time.monotonic(), 0, time.monotonic()
 
-    def update(iteration: int, value: float) -> None:
+    def update(iteration: int, value: float, *score: float) -> None:
         nonlocal first, spoke
         first, now = first or iteration, time.monotonic()
         if now - spoke > 5 or iteration == total:
             spoke = now
             left = (now - start) / (iteration - first + 1) * (total - iteration)
-            print(
-                f"  step {iteration} of {total}, meta-value {value:.3f}, {left:.0f} s left",
-                file=sys.stderr,
-            )
+            text = _progress_text(value, *score)
+            print(f"  step {iteration} of {total}, {text}, {left:.0f} s left", file=sys.stderr)
 
     return update

@@ -249,7 +249,7 @@ class MLP:
         """
         return pack(layers, self.sizes)
 
-    def predict(self, theta: Array, x: Array) -> Array:
+    def predict(self, theta: Any, x: Array) -> Array:
         """Output u (…, n, n_out) of the network: scores before softmax for "cross_entropy".
 
         Parameters
@@ -270,8 +270,9 @@ class MLP:
         array([[7.],
                [9.]])
         """
-        x = validation.as_inputs(x, validation.as_vector(theta, self.size, self.sizes), self.sizes)
-        return forward(self.lift(theta)[0].layers, x, self._activation[0], AXES[self.norm])[1][-1]
+        if not isinstance(theta, Vector):
+            (theta,), x = self.lift(theta), validation.as_inputs(x, np.asarray(theta), self.sizes)
+        return forward(theta.layers, x, self._activation[0], AXES[self.norm])[1][-1]
 
     def value(self, theta: Any, batch: Any) -> Any:
         """Loss: a scalar, or (T,) for a stack of T tasks.
@@ -289,8 +290,7 @@ class MLP:
         """
         if not isinstance(theta, Vector):
             theta, batch = self.lift(theta, batch)
-        zs = forward(theta.layers, batch.x, self._activation[0], AXES[self.norm])[1]
-        return LOSSES[self.loss](zs[-1], batch.y)[0]
+        return LOSSES[self.loss](self.predict(theta, batch.x), batch.y)[0]
 
     def linearize(self, theta: Any, batch: Any) -> tuple[Any, Array, Callable[[Any], Array]]:
         """Loss, its gradient, and its Hessian-vector product ``hvp(v) = H v``, from one trace.

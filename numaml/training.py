@@ -9,8 +9,7 @@ import math
 import os
 import signal
 import threading
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +78,10 @@ class State:
         The meta-value of every iteration so far.
     settings : dict
         What must not change when training is resumed (alpha, steps, beta, …).
+    scores : list of (int, float)
+        Every validation so far: iteration and score.
+    best : (P,) array, optional
+        Meta-parameters at the first of the highest scores.
     """
 
     theta: Array
@@ -86,6 +89,8 @@ class State:
     moments: Moments = None  # type: ignore[assignment]  # filled in below, from theta
     values: list[float] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    best: Array | None = None
 
     def __post_init__(self) -> None:
         if self.moments is None:
@@ -97,27 +102,33 @@ class State:
         return len(self.values)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``checkpoint.npz`` and ``metrics.csv``, each whole or not at all."""
+        """Write ``checkpoint.npz`` and the tables ``metrics.csv`` and ``validation.csv``.
+
+        Each is written whole or not at all; the last only if there were validations.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = {
+            "theta": self.theta,
+            "first": self.moments.first,
+            "second": self.moments.second,
+            "steps": self.moments.steps,
+            "values": np.array(self.values, float),
+            "rng": json.dumps(self.rng.bit_generator.state, default=np.ndarray.tolist),
+            "settings": json.dumps(self.settings),
+        }
+        if self.scores:
+            arrays |= {"scores": np.array(self.scores), "best": self.best}
         buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            theta=self.theta,
-            first=self.moments.first,
-            second=self.moments.second,
-            steps=self.moments.steps,
-            values=np.array(self.values, float),
-            rng=json.dumps(self.rng.bit_generator.state, default=np.ndarray.tolist),
-            settings=json.dumps(self.settings),
-        )
+        np.savez(buffer, **arrays)
         write_whole(folder / "checkpoint.npz", buffer.getvalue())
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["iteration", "meta_value"])
-        for stop in range(WINDOW, self.iteration + 1, WINDOW):
-            writer.writerow([stop, math.fsum(self.values[stop - WINDOW : stop]) / WINDOW])
-        write_whole(folder / "metrics.csv", text.getvalue().encode())
+        means = [
+            (stop, math.fsum(self.values[stop - WINDOW : stop]) / WINDOW)
+            for stop in range(WINDOW, self.iteration + 1, WINDOW)
+        ]
+        write_table(folder / "metrics.csv", ("iteration", "meta_value"), means)
+        if self.scores:
+            write_table(folder / "validation.csv", ("iteration", "score"), self.scores)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> State:
@@ -140,8 +151,12 @@ class State:
                 rng = _generator(json.loads(str(saved["rng"])))
                 settings = json.loads(str(saved["settings"]))
                 values = saved["values"].tolist()
-                return cls(saved["theta"], rng, moments, values, settings)
-        except (ValueError, KeyError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
+                state = cls(saved["theta"], rng, moments, values, settings)
+                if "best" in saved:
+                    state.best = saved["best"]
+                    state.scores = [(int(i), score) for i, score in saved["scores"].tolist()]
+                return state
+        except Exception as error:  # zipfile and NumPy raise a dozen kinds on damaged bytes
             raise ValueError(
                 f"{path} is not a readable checkpoint ({error}); it was damaged or written by "
                 "something else: train anew in another folder"
@@ -170,6 +185,14 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *rows])
+    write_whole(path, text.getvalue().encode())
+
+
 def train(
     model: Model,
     theta: Array,
@@ -184,6 +207,7 @@ def train(
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     every: int = 1000,
+    validate: Callable[[Array], float] | None = None,
     progress: Callable[[int, float], None] = lambda iteration, value: None,
 ) -> State:
     """Meta-train: at each iteration draw tasks, take the meta-gradient, make one Adam step (O1).
@@ -207,26 +231,32 @@ def train(
     rng : numpy Generator or int
         Or a seed. The generator is advanced.
     folder : path, optional
-        Where to keep ``checkpoint.npz`` and ``metrics.csv``; without it nothing is written.
+        Where to keep ``checkpoint.npz``, ``metrics.csv`` and, with ``validate``,
+        ``validation.csv``; without it nothing is written.
     resume : bool
         Continue from the checkpoint in ``folder`` if there is one, to the same bits as a run that
         was never interrupted; ``theta`` and ``rng`` then count only where there is none.
     every : int
-        Iterations between checkpoints.
+        Iterations between checkpoints, and between validations.
+    validate : callable, optional
+        ``validate(theta)`` -> a score, larger is better; called after every ``every``-th iteration.
+        The meta-parameters with the highest score are kept as ``state.best``. It must depend on
+        theta alone, or a resumed run differs from an uninterrupted one.
     progress : callable, optional
         Called after each iteration with its number and its meta-value.
 
     Returns
     -------
     state : State
-        ``state.theta`` are the trained meta-parameters, ``state.values`` the meta-values.
+        ``state.theta`` are the trained meta-parameters, ``state.values`` the meta-values; with
+        ``validate``, ``state.best`` and ``state.scores`` what it found.
 
     Raises
     ------
     FileExistsError
         If folder holds a checkpoint and resume is False.
     FloatingPointError
-        If the meta-value or the meta-gradient becomes NaN or infinite.
+        If the meta-value, the meta-gradient or a score becomes NaN or infinite.
     KeyboardInterrupt
         On Ctrl-C, after the iteration is complete and its checkpoint written.
     ValueError
@@ -254,16 +284,27 @@ def train(
             _outer_step(state, model, source, gradient, folder)
             progress(state.iteration, state.values[-1])
             if state.iteration % every == 0:
-                _keep(state, folder)
+                _keep(state, folder, validate)
         _keep(state, folder)
         if interrupted.is_set():
             raise KeyboardInterrupt
     return state
 
 
-def _keep(state: State, folder: Any) -> None:
+def _keep(state: State, folder: Any, validate: Callable[[Array], float] | None = None) -> None:
+    if validate is not None:
+        _validate(state, validate)
     if folder is not None:
         state.save(folder)
+
+
+def _validate(state: State, validate: Callable[[Array], float]) -> None:
+    score = float(validate(state.theta))
+    if not math.isfinite(score):
+        raise FloatingPointError(f"validation at iteration {state.iteration} gave {score}")
+    if all(score > earlier for _, earlier in state.scores):
+        state.best = state.theta  # never changed in place
+    state.scores.append((state.iteration, score))
 
 
 def _outer_step(
@@ -367,12 +408,59 @@ def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.evaluate(model, model.init(0), tasks, alpha=0.001, steps=10).shape
     (11, 600)
     """
+    adapted = _adapted(model, theta, tasks, alpha, steps)
+    return np.array([model.value(phi, query) for phi, query in adapted])
+
+
+def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:
+    """Share of every task's query examples classified rightly after 0, 1, …, K inner steps.
+
+    Parameters
+    ----------
+    model
+        A classification model: one with ``predict(theta, x)`` -> scores (…, n, n_out), e.g.
+        `numaml.MLP` with "cross_entropy". The class with the largest score is the prediction.
+    theta, tasks, alpha, steps
+        As for `numaml.meta_value`; ``tasks.query.y`` are integer classes (T, n).
+
+    Returns
+    -------
+    accuracies : (K + 1, T) array
+        Numbers from 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        If the query targets are not integer classes.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(60, 8)), np.repeat(np.arange(12), 5)
+    >>> tasks = numaml.FewShot(x, y, ways=3, shots=2, queries=3, tasks=50)(rng)
+    >>> model = numaml.MLP((8, 16, 3), loss="cross_entropy")
+    >>> numaml.accuracies(model, model.init(0), tasks, alpha=0.1, steps=4).shape
+    (5, 50)
+    """
+    y = np.asarray(tasks.query.y)
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
+    adapted = _adapted(model, theta, tasks, alpha, steps)
+    return np.array(
+        [(model.predict(phi, query.x).argmax(-1) == y).mean(-1) for phi, query in adapted]
+    )
+
+
+def _adapted(
+    model: Model, theta: Array, tasks: Any, alpha: float, steps: int
+) -> Iterator[tuple[Array, Any]]:
+    """φ_k for k = 0, 1, …, K, each with the query set in the same form."""
     phi, support, query = lifted(model, theta, tasks.support, tasks.query)
-    losses = [model.value(phi, query)]
+    yield phi, query
     for _ in range(steps):
         phi = inner_loop(model, phi, support, alpha, 1)
-        losses.append(model.value(phi, query))
-    return np.array(losses)
+        yield phi, query
 
 
 def mean_and_interval(losses: Array) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from numaml import cli, sinusoid
+from numaml import cli, experiment, sinusoid
 from numaml.training import State
 
 SHORT = ["--iterations", "120", "--tasks", "4", "--hidden", "8"]
@@ -70,8 +70,8 @@ def test_evaluate_prints_the_same_table_again(trained, capsys):
 
 
 def test_the_table_shows_what_was_measured(trained):
-    rows = sinusoid.results(sinusoid.load(trained), seed=0)
-    one = sinusoid.load(trained)["first-order"]
+    learners = experiment.load(trained, sinusoid.Config)
+    rows, one = sinusoid.results(learners, seed=0), learners["first-order"]
     losses = sinusoid.errors_on_fresh_tasks(one, 5, 0)
     assert losses.shape == (11, 600)
     row = next(r for r in rows if (r["learner"], r["shots"], r["steps"]) == ("first-order", 5, 10))
@@ -215,7 +215,7 @@ def test_a_damaged_configuration_is_an_error(trained, tmp_path, content, capsys)
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text(content)
     assert numaml("evaluate", tmp_path / "run") == 2
-    assert "is not a sinusoid run's configuration" in capsys.readouterr().err
+    assert "is not a run's configuration" in capsys.readouterr().err
 
 
 def test_divergence_is_an_error_message(tmp_path, capsys):

@@ -165,7 +165,9 @@ def test_bad_arguments(change, message):
         run(**change)
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "other", "object", "generator"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut", "text", "other", "object", "generator", "header", "method"]
+)
 def test_a_damaged_checkpoint_is_an_error_and_stays_as_it_is(tmp_path, damage):
     run(tmp_path, 20)
     path = tmp_path / "checkpoint.npz"
@@ -180,7 +182,14 @@ def test_a_damaged_checkpoint_is_an_error_and_stays_as_it_is(tmp_path, damage):
             arrays["rng"] = np.array(json.dumps({"bit_generator": "system"}))
         np.savez(path, **arrays)
     else:
-        path.write_bytes({"empty": b"", "cut": content[:-200], "text": b"hello"}[damage])
+        damaged = {
+            "empty": b"",
+            "cut": content[:-200],
+            "text": b"hello",
+            "header": content.replace(b"'shape': (", b"'shape': [", 1),  # tokenize.TokenError
+            "method": content.replace(b"\0\0\0!\0", b"\x61\0\0!\0"),  # NotImplementedError
+        }
+        path.write_bytes(damaged[damage])
     damaged = path.read_bytes()
     with pytest.raises(ValueError, match=r"is not a readable checkpoint"):
         run(tmp_path, 30, resume=True)
@@ -212,6 +221,59 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
         run(tmp_path, 40, resume=True)
     assert (tmp_path / "checkpoint.npz").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.npz", "metrics.csv"}
+
+
+def zigzag(theta):
+    """A score whose best is neither first nor last, from theta alone."""
+    zigzag.calls += 1
+    return -(float(np.abs(theta - MODEL.init(0)).sum() - zigzag.top) ** 2)
+
+
+def test_the_best_of_the_validations_is_kept(tmp_path):
+    moved = [np.abs(run(iterations=n).theta - MODEL.init(0)).sum() for n in (0, 30, 60)]
+    zigzag.top, zigzag.calls = (moved[0] + moved[2]) / 2, 0
+    state = run(tmp_path, 65, validate=zigzag)
+    iterations, scores = zip(*state.scores, strict=True)
+    assert iterations == (10, 20, 30, 40, 50, 60)
+    assert zigzag.calls == 6
+    top = iterations[int(np.argmax(scores))]
+    assert 10 < top < 60
+    assert np.array_equal(state.best, run(iterations=top).theta)
+    assert np.array_equal(state.theta, run(iterations=65).theta)
+    header, *rows = (tmp_path / "validation.csv").read_text().splitlines()
+    assert header == "iteration,score"
+    assert rows == [f"{i},{score}" for i, score in state.scores]
+
+
+def test_the_first_of_equal_validations_is_kept():
+    state = run(iterations=30, validate=lambda theta: 1)
+    assert np.array_equal(state.best, run(iterations=10).theta)
+
+
+def test_validations_are_resumed_to_the_same_bits(tmp_path):
+    zigzag.top = 0.2
+    whole = run(tmp_path / "whole", 75, validate=zigzag)
+    for stop in (17, 40, 75):
+        parts = run(tmp_path / "parts", stop, validate=zigzag, resume=True)
+    loaded = State.load(tmp_path / "parts")
+    for one in (parts, loaded):
+        assert same(whole, one)
+        assert one.scores == whole.scores
+        assert np.array_equal(one.best, whole.best)
+    files = [tmp_path / name / "validation.csv" for name in ("whole", "parts")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_without_validation_there_is_no_best(tmp_path):
+    assert run(tmp_path, 20).best is None
+    assert State.load(tmp_path).best is None
+    assert not (tmp_path / "validation.csv").exists()
+
+
+def test_a_score_that_is_no_number_stops_training(tmp_path):
+    with pytest.raises(FloatingPointError, match="validation at iteration 10 gave nan"):
+        run(tmp_path, validate=lambda theta: np.nan)
+    assert State.load(tmp_path).iteration == 0
 
 
 def test_metrics(tmp_path):

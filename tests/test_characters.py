@@ -1,0 +1,262 @@
+"""``numaml train omniglot``: what a user types, sees, and finds in the folder afterwards."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import numaml
+from numaml import characters, cli, experiment, omniglot, sinusoid
+from numaml.training import State, accuracies
+
+SHORT = [
+    "--iterations", "60", "--every", "20", "--tasks", "4", "--hidden", "16", "12",
+    "--characters", "30", "--validation", "7",
+]  # fmt: skip
+
+
+def command(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def write_data(path, seed=0, classes=(26, 19)):
+    """Glyphs in the place of Omniglot's drawings: 8×8 pixels as 24×24 in a frame of two."""
+    x, _ = numaml.glyphs(seed, sum(classes), 20)
+    images = np.pad(np.kron(x, np.ones((3, 3), np.uint8)), ((0, 0), (2, 2), (2, 2)))
+    background, evaluation = np.split(images.reshape(-1, 20, 28, 28), [classes[0]])
+    np.savez(
+        path,
+        background=background, background_alphabet=np.full(classes[0], "a"),
+        evaluation=evaluation, evaluation_alphabet=np.full(classes[1], "b"),
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder / "omniglot28.npz")
+    return folder
+
+
+TEST_TASKS = characters.TEST_TASKS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_test_tasks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(characters, "TEST_TASKS", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("characters") / "run"
+    assert command("train", "omniglot", "--data", data, "--out", folder, *SHORT) == 0
+    return folder
+
+
+def test_a_run_folder_has_everything(trained):
+    assert {path.name for path in trained.iterdir()} == {
+        "config.json", "checkpoint.npz", "metrics.csv", "validation.csv", "results.csv",
+        "learning_curve.png", "accuracy.png", "task.png", "first-order",
+    }  # fmt: skip
+    names = {path.name for path in (trained / "first-order").iterdir()}
+    assert names == {"config.json", "checkpoint.npz", "metrics.csv", "validation.csv"}
+    config = json.loads((trained / "config.json").read_text())
+    assert (config["experiment"], config["norm"], config["alpha"]) == ("omniglot", "batch", 2.0)
+    for figure in ("learning_curve.png", "accuracy.png", "task.png"):
+        assert (trained / figure).read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((trained / "results.csv").read_text().splitlines()))
+    assert [row["steps"] for row in rows] == [str(k) for k in range(11)] * 2
+    for learner in ("", "first-order"):
+        state = State.load(trained / learner)
+        assert [iteration for iteration, _ in state.scores] == [20, 40, 60]
+        assert state.iteration == 60
+
+
+def test_the_defaults_are_the_papers():
+    config = characters.Config()
+    assert config.model == numaml.MLP(
+        (784, 256, 128, 64, 64, 5), "relu", "cross_entropy", norm="batch"
+    )
+    assert (config.tasks, config.shots, config.steps, config.beta) == (32, 1, 1, 1e-3)
+    assert (config.iterations, config.characters) == (60_000, 1200)
+    assert TEST_TASKS >= 1000
+
+
+def test_alpha_is_that_of_mamls_code():
+    """Its inner loss, softmax_cross_entropy_with_logits(…) / shots, is a vector over the ways ·
+    shots examples, whose gradient TensorFlow sums."""
+    config = characters.Config(hidden=(6,), shots=3)
+    model, rng = config.model, np.random.default_rng(0)
+    theta, rows = model.init(0), 5 * config.shots
+    batch = numaml.Batch(rng.normal(size=(rows, 784)), rng.integers(0, 5, rows))
+
+    def summed(theta):
+        u = model.predict(theta, batch.x)
+        p = np.exp(u) / np.exp(u).sum(-1, keepdims=True)
+        return -np.log(p[np.arange(rows), batch.y]).sum() / config.shots
+
+    v = rng.normal(size=model.size)
+    theirs = 0.4 * numaml.check.complex_step(summed, theta, v)
+    ours = config.alpha * model.linearize(theta, batch)[1] @ v
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)  # both exact to rounding
+
+
+def test_training_and_test_have_no_character_in_common(data):
+    config = characters.Config(data=str(data), characters=30, validation=7, shots=2)
+    parts = config.images()
+    assert [len(part) for part in parts] == [23, 7, 15]
+    seen = [{drawing.tobytes() for drawing in part.reshape(-1, 28 * 28)} for part in parts]
+    assert len(set.union(*seen)) == sum(map(len, seen))
+    source = config.source()
+    assert len(source.x) == 4 * 23 * 20
+    assert (source.ways, source.shots, source.queries, source.scale) == (5, 2, 2, 1 / 255)
+    other = characters.Config(data=str(data), characters=30, validation=7, seed=1)
+    assert not np.array_equal(other.images()[2], parts[2])
+
+
+def test_the_table_shows_what_was_measured(trained, capsys):
+    learners = experiment.load(trained, characters.Config)
+    one = learners["first-order"]
+    rows = characters.results(learners, seed=0)
+    got = characters.accuracies_on_fresh_tasks(one, 0)
+    assert got.shape == (11, 200)
+    row = next(r for r in rows if (r["learner"], r["steps"]) == ("first-order", 3))
+    assert row["accuracy"] == got[3].mean()
+    assert row["ci95"] == 1.96 * got[3].std() / 200**0.5
+    assert f"{100 * row['accuracy']:.1f} ± {100 * row['ci95']:.1f}" in characters.table(rows)
+    source = one.config.tasks_from(one.config.images()[2], characters.CHUNK, 1)
+    first = source(np.random.default_rng([0, 2]))
+    want = accuracies(one.config.model, one.theta, first, one.config.alpha, 10)
+    assert np.array_equal(got[:, : characters.CHUNK], want)
+
+
+def test_the_best_in_validation_is_tested(trained):
+    one = experiment.load(trained, characters.Config)["exact"]
+    iterations, scores = zip(*one.state.scores, strict=True)
+    assert one.theta is one.state.best
+    assert one.config.validator()(one.theta) == max(scores)
+    assert one.config.validator()(one.state.theta) == scores[iterations.index(60)]
+
+
+def test_evaluate_prints_the_same_table_again(trained, data, tmp_path, capsys):
+    assert command("evaluate", trained) == 0
+    first = capsys.readouterr().out
+    for text in ("5-way 1-shot", "(200 tasks", "MAML, exact", "first-order MAML", "10 steps",
+                 "89.7 ± 1.1", "88.9"):  # fmt: skip
+        assert text in first
+    moved = shutil.copytree(data, tmp_path / "moved")
+    assert command("evaluate", trained, "--data", moved) == 0
+    assert capsys.readouterr().out == first
+    assert command("evaluate", trained, "--seed", 7) == 0
+    assert capsys.readouterr().out != first
+
+
+def test_other_images_are_refused(trained, tmp_path, capsys):
+    write_data(tmp_path / "omniglot28.npz", seed=1)
+    for arguments in (["evaluate", trained], ["train", "omniglot", "--resume", trained]):
+        assert command(*arguments, "--data", tmp_path) == 2
+        assert "are not those this run was trained on" in capsys.readouterr().err
+
+
+def test_resume_extends_a_run_to_the_bits_of_a_longer_one(trained, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_draw", lambda *_: None)
+    shutil.copytree(trained, tmp_path / "run")
+    assert command("train", "omniglot", "--resume", tmp_path / "run", "--iterations", 90) == 0
+    longer = ["--out", tmp_path / "longer", *SHORT, "--iterations", 90]
+    assert command("train", "omniglot", "--data", data, *longer) == 0
+    for name in ("", "first-order"):
+        a, b = State.load(tmp_path / "run" / name), State.load(tmp_path / "longer" / name)
+        assert np.array_equal(a.theta, b.theta)
+        assert np.array_equal(a.best, b.best)
+        assert (a.values, a.scores) == (b.values, b.scores)
+        assert len(a.scores) == 4
+    for name in ("config.json", "results.csv", "validation.csv", "metrics.csv"):
+        files = [(tmp_path / run / name).read_bytes() for run in ("run", "longer")]
+        assert files[0] == files[1], name
+
+
+def test_other_ways_and_shots(data, tmp_path, capsys):
+    more = [
+        "--ways", 6, "--shots", 2, "--norm", "layer", "--alone", "--validation", 0, "--alpha", 1,
+    ]  # fmt: skip
+    arguments = ["--data", data / "omniglot28.npz", "--out", tmp_path / "run", *SHORT, *more]
+    assert command("train", "omniglot", *arguments, "--first-order") == 0
+    printed = capsys.readouterr()
+    assert "6-way 2-shot" in printed.out
+    assert "paper" not in printed.out
+    assert "MAML, exact" not in printed.out
+    assert "validation" not in printed.err
+    assert not (tmp_path / "run" / "validation.csv").exists()
+    assert (tmp_path / "run" / "task.png").is_file()
+    one = experiment.load(tmp_path / "run", characters.Config)["first-order"]
+    assert one.theta is one.state.theta
+    assert one.config.model.norm == "layer"
+    assert one.config.source().queries == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name the folder of omniglot28.npz: --data PATH"),
+        (["--data", "nowhere"], "nowhere holds neither images_background.zip nor"),
+        (["--data", "DATA", "--characters", 45], "at least one class left for the test"),
+        (["--data", "DATA"], "got 45 classes for train = 1100 and validation = 100"),
+        (["--data", "DATA", *SHORT, "--ways", 8], "y has 7 classes; 8-way tasks need as many"),
+        (["--data", "DATA", *SHORT, "--shots", 11], "has 20 examples; shots = 11 and queries"),
+        (["--data", "DATA", *SHORT, "--validation", 30], "want train >= 1"),
+        (["--resume", "nowhere"], "nowhere/config.json is not there"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(
+    arguments, message, data, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [data if argument == "DATA" else argument for argument in arguments]
+    assert command("train", "omniglot", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_pillow_is_an_error_of_one_line(tmp_path, monkeypatch, capsys):
+    def load(_path):
+        raise ImportError("reading Omniglot's archives needs Pillow")
+
+    monkeypatch.setattr(omniglot, "load", load)
+    assert command("train", "omniglot", "--data", tmp_path, "--out", tmp_path / "run") == 2
+    assert capsys.readouterr().err == "numaml: reading Omniglot's archives needs Pillow\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--ways", "1"], ["--norm", "group"], ["--characters", "0"], ["--every", "0"]],
+)
+def test_bad_options_are_refused_with_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command("train", "omniglot", *arguments)
+    assert stop.value.code == 2
+    assert "usage: numaml" in capsys.readouterr().err
+
+
+def test_help_says_every_default_once(capsys):
+    with pytest.raises(SystemExit):
+        command("train", "omniglot", "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "None" not in text
+    for part in ("(default: 256 128 64 64)", "(default: as many as shots)", "(default: 2.0)",
+                 "(default: batch)", "(default: 1200)", "images_evaluation.zip"):  # fmt: skip
+        assert text.count(part) == 1, part
+
+
+def test_a_run_of_another_experiment_is_not_resumed(trained, tmp_path, capsys):
+    assert command("train", "sinusoid", "--resume", trained) == 2
+    assert "not of the experiment sinusoid, but omniglot" in capsys.readouterr().err
+    sinusoid.Config().save(tmp_path)
+    assert command("evaluate", tmp_path, "--data", tmp_path) == 2
+    assert "is a sinusoid run, which needs no data" in capsys.readouterr().err
