@@ -20,7 +20,7 @@ FLOORS = [
     ("plot",),
     ("sinusoid",),
     ("audit",),
-    ("training", "tasks", "check"),
+    ("training", "tasks", "check", "judge"),
     ("maml", "mlp"),
     ("factored",),
     ("params", "primitives", "normalisation"),
@@ -29,6 +29,7 @@ FLOORS = [
 ALONE = (
     "maml",
     "check",
+    "judge",
     "primitives",
     "normalisation",
     "validation",
