@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import __version__, characters, experiment, sinusoid
+from . import __version__, characters, experiment, judge, sinusoid
 from .audit import audit
 from .experiment import LEARNERS, Config, Trained
 from .primitives import ACTIVATIONS
@@ -57,13 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_experiment(experiments, name)
 
     _add_evaluate(commands)
-    checking = commands.add_parser(
-        "check",
-        help="audit the installed gradients",
-        description="Check every formula of the installed package on this machine by a method "
-        "that does not use the formula. Exit status 1 if one fails.",
-    )
-    checking.set_defaults(run=_check)
+    _add_check(commands)
     return parser
 
 
@@ -79,6 +73,24 @@ def _add_evaluate(commands: Any) -> None:
     )
     evaluating.add_argument("--data", metavar="PATH", help="its data, if it has moved")
     evaluating.set_defaults(run=_evaluate)
+
+
+def _add_check(commands: Any) -> None:
+    checking = commands.add_parser(
+        "check",
+        help="audit the installed gradients",
+        description="Check every formula of the installed package on this machine by a method "
+        "that does not use the formula. Exit status 1 if one fails.",
+    )
+    checking.add_argument(
+        "--vectors",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="judge a file of answers to the test vectors instead; without FILE, say where the "
+        "vectors and their README are",
+    )
+    checking.set_defaults(run=_check)
 
 
 DESCRIPTIONS = {
@@ -245,7 +257,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     return _report(EXPERIMENTS[name], trained, run, seed, figures=False)
 
 
-def _check(_options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
+    if options.vectors is not None:
+        return _judge(options.vectors)
     print(f"{'formula':30}{'checked by':44}{'error':>9}{'allowed':>9}  verdict")
     failed = 0
     for row in audit():
@@ -254,6 +268,19 @@ def _check(_options: argparse.Namespace) -> int:
         print(f"{row.formula:30}{row.method:44}{row.error:9.0e}{row.bound:9.0e}  {verdict}")
     print(f"{failed} formulas are wrong" if failed else "every formula holds")
     return int(failed > 0)
+
+
+def _judge(file: str) -> int:
+    if not file:
+        print(f"the test vectors, and README.md with all about them: {judge.folder()}")
+        return 0
+    verdicts = judge.verdicts(Path(file))
+    for verdict in verdicts:
+        print(f"{verdict.vector:28}{verdict.field:27}{verdict.word:9} {verdict.reason}")
+    words = [verdict.word for verdict in verdicts]
+    counts = {word: words.count(word) for word in ("right", "wrong", "missing", "left out")}
+    print(", ".join(f"{count} {word}" for word, count in counts.items()))
+    return int(counts["right"] == 0 or counts["wrong"] + counts["missing"] > 0)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ FLOORS = [
     ("sinusoid", "characters"),
     ("experiment",),
     ("audit", "omniglot"),
-    ("training", "tasks", "check"),
+    ("training", "tasks", "check", "judge"),
     ("maml", "mlp"),
     ("factored",),
     ("params", "primitives", "normalisation"),
@@ -30,6 +30,7 @@ FLOORS = [
 ALONE = (
     "maml",
     "check",
+    "judge",
     "primitives",
     "normalisation",
     "validation",
