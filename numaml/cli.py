@@ -118,6 +118,9 @@ def _add_experiment(experiments: Any, name: str) -> None:
     add("--resume", type=Path, metavar="RUN", help="continue this run, with its own settings")
     add("--first-order", action="store_true", help="train first-order MAML as the run's learner")
     add("--alone", action="store_true", help="train no other learners for comparison")
+    if presets := getattr(EXPERIMENTS[name], "PRESETS", {}):
+        text = "; ".join(f"{preset}: {_settings_shown(of)}" for preset, of in presets.items())
+        add("--preset", choices=presets, default="paper", help=f"named settings: {text}")
     for setting in dataclasses.fields(EXPERIMENTS[name].Config):
         if setting.name in SETTINGS:
             options = SETTINGS[setting.name] | SETTINGS_OF.get(name, {}).get(setting.name, {})
@@ -128,7 +131,14 @@ def _add_experiment(experiments: Any, name: str) -> None:
 
 
 def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _settings_shown(settings: dict[str, Any]) -> str:
+    named = [f"{name} {_shown(value)}" for name, value in settings.items()]
+    return ", ".join(named) or "the defaults"
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -162,6 +172,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "steps": {"type": _at_least(0), "metavar": "K", "help": "inner steps in training"},
     "alpha": {"type": _rate, "metavar": "RATE", "help": "inner learning rate"},
     "beta": {"type": _rate, "metavar": "RATE", "help": "outer learning rate"},
+    "decay": {
+        "action": argparse.BooleanOptionalAction,
+        "help": "let it fall linearly to 0 at the last outer step",
+    },
     "hidden": {
         "type": _at_least(1),
         "nargs": "+",
@@ -173,6 +187,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "every": {"type": _at_least(1), "metavar": "N", "help": "outer steps between checkpoints"},
     "ways": {"type": _at_least(2), "metavar": "N", "help": "classes per task"},
     "norm": {"choices": ["none", "batch", "layer"], "help": "of the hidden layers"},
+    "spread": {"type": _rate, "metavar": "SD", "help": "standard deviation of initial weights"},
     "characters": {"type": _at_least(1), "metavar": "N", "help": "characters not in the test"},
     "validation": {"type": _at_least(0), "metavar": "N", "help": "of these, for validation"},
 }
@@ -200,16 +215,20 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> Config:
-    kind, given = EXPERIMENTS[options.experiment].Config, _given(options)
+    module, given = EXPERIMENTS[options.experiment], _given(options)
+    kind, preset = module.Config, getattr(options, "preset", "paper")
     if options.resume is None:
+        given = (module.PRESETS[preset] if preset != "paper" else {}) | given
         return kind(learner="first-order" if options.first_order else "exact", **given)
-    fixed = sorted(set(given) - {"iterations", "data"})
-    if fixed or options.first_order:
+    saved = kind.load(options.resume)
+    fixed = sorted(set(given) - {"data"} - ({"iterations"} if not saved.decay else set()))
+    fixed += ["first-order"] * options.first_order + ["preset"] * (preset != "paper")
+    if fixed:
         raise ValueError(
-            f"--{(fixed or ['first-order'])[0]} cannot change in a resumed run; leave it out, or "
+            f"--{fixed[0]} cannot change in a resumed run; leave it out, or "
             "start another run with --out"
         )
-    return dataclasses.replace(kind.load(options.resume), **given)
+    return dataclasses.replace(saved, **given)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

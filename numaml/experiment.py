@@ -42,6 +42,8 @@ class Config:
         Inner learning rate and inner steps in training.
     beta : float
         Outer learning rate (Adam).
+    decay : bool
+        Whether it falls linearly to 0 at the last outer step.
     hidden : sequence of int
         Widths of the hidden layers.
     activation, dtype : str
@@ -61,6 +63,7 @@ class Config:
     alpha: float = 0.01
     steps: int = 1
     beta: float = 1e-3
+    decay: bool = False
     hidden: tuple[int, ...] = (40, 40)
     activation: str = "relu"
     dtype: str = "float32"
@@ -69,6 +72,10 @@ class Config:
     def model(self) -> MLP:
         """The network that is trained."""
         raise NotImplementedError
+
+    def start(self, rng: np.random.Generator) -> Array:
+        """Meta-parameters to begin with."""
+        return self.model.init(rng, self.dtype)
 
     def source(self) -> Source:
         """Where the tasks to train on come from."""
@@ -154,12 +161,13 @@ def fit(
 
     return train(
         config.model,
-        config.model.init(rng, config.dtype),
+        config.start(rng),
         source,
         alpha=config.alpha,
         steps=0 if config.learner == "pretrained" else config.steps,
         iterations=config.iterations,
         beta=config.beta,
+        decay=config.decay,
         gradient=first_order_meta_gradient if config.learner == "first-order" else meta_gradient,
         rng=rng,
         folder=folder,

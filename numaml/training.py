@@ -202,6 +202,7 @@ def train(
     steps: int,
     iterations: int,
     beta: float = 1e-3,
+    decay: bool = False,
     gradient: MetaGradient = meta_gradient,
     rng: np.random.Generator | int = 0,
     folder: str | os.PathLike[str] | None = None,
@@ -226,6 +227,9 @@ def train(
         Total number of outer steps, those of a resumed run included.
     beta : float
         Outer learning rate.
+    decay : bool
+        Let it fall linearly to 0 at the last of the iterations, whose number is then fixed for
+        the run.
     gradient : callable
         `meta_gradient`, `first_order_meta_gradient`, or anything of the same signature.
     rng : numpy Generator or int
@@ -278,6 +282,8 @@ def train(
     """
     _check_numbers(beta, iterations=(iterations, 0), every=(every, 1))
     settings = _settings(gradient, theta, alpha=alpha, steps=steps, beta=beta)
+    if decay:
+        settings["decay"] = iterations
     state = _begin(State(np.array(theta), np.random.default_rng(rng)), settings, folder, resume)
     with _deferred_interrupt() as interrupted:
         while state.iteration < iterations and not interrupted.is_set():
@@ -318,7 +324,10 @@ def _outer_step(
         finite = math.isfinite(value) and np.isfinite(slope).all()
     if not finite:
         raise FloatingPointError(_diverged(state, value, folder))
-    state.theta, state.moments = adam(state.theta, slope, state.moments, settings["beta"])
+    beta = settings["beta"]
+    if "decay" in settings:
+        beta *= 1 - state.iteration / settings["decay"]
+    state.theta, state.moments = adam(state.theta, slope, state.moments, beta)
     state.values.append(float(value))
 
 
@@ -347,10 +356,11 @@ def _begin(state: State, settings: dict[str, Any], folder: Any, resume: bool) ->
             "--resume), or choose another folder"
         )
     saved = State.load(folder)
-    for name, wanted in settings.items():
-        if saved.settings.get(name) != wanted:
+    for name in settings | saved.settings:
+        was, wanted = saved.settings.get(name), settings.get(name)
+        if was != wanted:
             raise ValueError(
-                f"{folder} was trained with {name} = {saved.settings.get(name)!r}, not {wanted!r}; "
+                f"{folder} was trained with {name} = {was!r}, not {wanted!r}; "
                 "resume it as it was, or choose another folder"
             )
     return saved

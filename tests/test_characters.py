@@ -85,6 +85,11 @@ def test_the_defaults_are_the_papers():
     assert (config.tasks, config.shots, config.steps, config.beta) == (32, 1, 1, 1e-3)
     assert (config.iterations, config.characters) == (60_000, 1200)
     assert TEST_TASKS >= 1000
+    theta = config.start(np.random.default_rng(0))
+    for W, b in config.model.unpack(theta):
+        assert abs(W.std() - 0.01) < 5 * 0.01 / (2 * W.size) ** 0.5  # five standard errors
+        assert not b.any()
+    assert theta.dtype == np.float32
 
 
 def test_alpha_is_that_of_mamls_code():
@@ -242,6 +247,21 @@ def test_bad_options_are_refused_with_usage(arguments, capsys):
         command("train", "omniglot", *arguments)
     assert stop.value.code == 2
     assert "usage: numaml" in capsys.readouterr().err
+
+
+def test_a_preset_is_named_settings_that_others_override(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    arguments = ["--data", data, "--out", run, "--alone", *SHORT, "--preset", "tuned"]
+    assert command("train", "omniglot", *arguments, "--shots", "2") == 0
+    config = characters.Config.load(run)
+    assert (config.queries, config.decay, config.iterations) == (5, True, 60)
+    assert config.shots == 2
+    capsys.readouterr()
+    assert command("train", "omniglot", "--resume", run, "--preset", "tuned") == 2
+    assert "--preset cannot change in a resumed run" in capsys.readouterr().err
+    assert command("train", "omniglot", "--resume", run, "--iterations", "90") == 2
+    assert "--iterations cannot change in a resumed run" in capsys.readouterr().err
+    assert command("train", "omniglot", "--resume", run) == 0
 
 
 def test_help_says_every_default_once(capsys):

@@ -70,6 +70,38 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_an_outer_rate_that_decays_is_resumed_to_the_same_bits(tmp_path):
+    whole = run(decay=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, decay=True, progress=interrupt_at(17))
+    assert same(whole, run(tmp_path, decay=True, resume=True))
+    with pytest.raises(ValueError, match="with decay = 60, not None"):
+        run(tmp_path, iterations=90, resume=True)
+    with pytest.raises(ValueError, match="with decay = 60, not 90"):
+        run(tmp_path, iterations=90, decay=True, resume=True)
+
+
+def test_the_outer_rate_falls_linearly_to_nothing():
+    """Adam's first step is beta, whatever the gradient; so is every step of a constant gradient."""
+    thetas = []
+
+    def constant(_model, theta, *_):
+        thetas.append(theta)
+        return 1.0, np.ones_like(theta)
+
+    last = run(gradient=constant, iterations=5, decay=True).theta
+    steps = -np.diff([*thetas, last], axis=0)[:, 0] / SETTINGS["beta"]
+    np.testing.assert_allclose(steps, [1, 0.8, 0.6, 0.4, 0.2], rtol=1e-6)  # Adam's ε is 1e-8
+
+
+def interrupt_at(iteration):
+    def progress(i, _value):
+        if i == iteration:
+            signal.raise_signal(signal.SIGINT)
+
+    return progress
+
+
 @pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
 def test_every_generator_of_numpy_is_resumed(tmp_path, bits):
     def start(folder, iterations):
