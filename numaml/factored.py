@@ -8,6 +8,7 @@ of them only ``h @ W`` and ``delta @ W.mT``. Derived in ``derivations/5-factored
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -105,11 +106,16 @@ class Weight:
             total = _plus(total, U.mT @ V)
         return total
 
-    def summed_over_tasks(self, out: Array) -> None:
-        """Sum over the task axis: one product over all tasks, steps and examples (W3)."""
-        out[...] = 0 if self.base is None else self.base.sum(axis=0)
-        for U, V in self.pairs:
-            out += U.reshape(-1, U.shape[-1]).T @ V.reshape(-1, V.shape[-1])  # (W3)
+    def mean_over_tasks(self, tasks: int, out: Array) -> None:
+        """Mean over the task axis, each pair in one product over all tasks and examples."""
+        if self.base is not None:
+            np.divide(np.add.reduce(self.base), tasks, out=out)
+        for i, (U, V) in enumerate(self.pairs):
+            rows, columns = U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1]) / tasks  # (W3)
+            if i or self.base is not None:
+                out += rows.T @ columns
+            else:
+                np.matmul(rows.T, columns, out=out)
 
 
 Weights = list[tuple[Weight, Array]]
@@ -193,9 +199,9 @@ class Vector:
             return np.add.reduce(self.flat, axis) / len(self.flat)
         total = np.empty(size(self.sizes), self.layers[0][1].dtype)
         for (W, b), (W_, b_) in zip(unpack(total, self.sizes), self.layers, strict=True):
-            W_.summed_over_tasks(W)
-            b[...] = b_.sum(axis=(axis, 1))
-        return total / len(b_)
+            W_.mean_over_tasks(len(b_), W)
+            np.divide(np.add.reduce(b_, (axis, 1)), len(b_), out=b)
+        return total
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self.flat is not None:
@@ -228,12 +234,27 @@ def _stacked(pairs: Sequence[Pair]) -> Pair:
 
 
 def _product(h: Array, W: Array) -> Array:
-    """``h @ W``; as one large product where all tasks share W."""
+    """``h @ W``; where all tasks share W, in few products of many tasks each."""
     if h.shape[-1] == 1:
         return h * W  # an outer product, which NumPy does faster as such
     if W.ndim > 2 or h.ndim == 2:
         return h @ W
-    return (h.reshape(-1, h.shape[-1]) @ W).reshape(*h.shape[:-1], W.shape[-1])
+    tasks = _tasks_at_once(len(h), h.shape[-2] * W.size)
+    rows = h.reshape(-1, tasks * h.shape[-2], h.shape[-1])
+    return (rows @ W).reshape(*h.shape[:-1], W.shape[-1])
+
+
+@cache
+def _tasks_at_once(tasks: int, each: int) -> int:
+    """How many tasks of ``each`` multiplications to take into one product: a divisor of all.
+
+    OpenBLAS starts threads above 2¹⁸ multiplications, which gains nothing below some 2²¹ and on a
+    machine whose cores are busy costs a hundred times what the product does.
+    """
+    if 2**18 < tasks * each < 2**21:
+        fitting = [n for n in range(1, tasks) if tasks % n == 0 and n * each <= 2**18]
+        return max(fitting, default=tasks)
+    return tasks
 
 
 def _gram(h: Array, U: Array) -> Array:

@@ -190,9 +190,9 @@ def meta_gradient(
     alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
     hvps: list[HVP] = []
     phi = inner_loop(model, theta, S, alpha, steps, hvps)
-    value, lam, _ = model.linearize(phi, Q)  # (M2)
-    for hvp in reversed(hvps):
-        lam = lam - alpha * hvp(lam)  # (M3)
+    value, lam = model.linearize(phi, Q)[:2]  # (M2)
+    while hvps:  # from the last to the first, each freed with its trace once it is used
+        lam = lam - alpha * hvps.pop()(lam)  # (M3)
     return _task_mean(value, lam)
 
 
@@ -238,7 +238,7 @@ def first_order_meta_gradient(
     """
     alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
     phi = inner_loop(model, theta, S, alpha, steps)
-    value, lam, _ = model.linearize(phi, Q)
+    value, lam = model.linearize(phi, Q)[:2]
     return _task_mean(value, lam)  # (M4)
 
 

@@ -201,8 +201,7 @@ class MLP:
         >>> numaml.MLP((3, 4, 2)).init(0).shape
         (26,)
         """
-        if np.dtype(dtype) not in (np.float32, np.float64, np.complex128):
-            raise TypeError(f"dtype is {dtype!r}; want float32, float64 or complex128")
+        validation.check_inexact(dtype)
         rng, gain = np.random.default_rng(rng), 2 if self.activation == "relu" else 1
         theta = np.zeros(self.size)
         for W, _ in self.unpack(theta):
@@ -369,6 +368,7 @@ class MLP:
         hs, zs, ns = forward(layers, batch.x, s, AXES[self.norm])
         value, delta, hessian = LOSSES[self.loss](zs[-1], batch.y)
         outers, trace = backward(layers, hs, zs, ns, s_prime, delta)
+        trace = trace if s_second else trace._replace(zs=[], es=[])  # only s″ asks for them again
 
         def hvp(v: Vector) -> Vector:
             tangents = r_forward(layers, v.layers, trace)

@@ -281,9 +281,7 @@ def train(
     True
     """
     _check_numbers(beta, iterations=(iterations, 0), every=(every, 1))
-    settings = _settings(gradient, theta, alpha=alpha, steps=steps, beta=beta)
-    if decay:
-        settings["decay"] = iterations
+    settings = _settings(gradient, theta, decay * iterations, alpha=alpha, steps=steps, beta=beta)
     state = _begin(State(np.array(theta), np.random.default_rng(rng)), settings, folder, resume)
     with _deferred_interrupt() as interrupted:
         while state.iteration < iterations and not interrupted.is_set():
@@ -292,8 +290,6 @@ def train(
             if state.iteration % every == 0:
                 _keep(state, folder, validate)
         _keep(state, folder)
-        if interrupted.is_set():
-            raise KeyboardInterrupt
     return state
 
 
@@ -331,9 +327,10 @@ def _outer_step(
     state.values.append(float(value))
 
 
-def _settings(gradient: MetaGradient, theta: Array, **numbers: float) -> dict[str, Any]:
+def _settings(gradient: MetaGradient, theta: Array, decay: int, **numbers: float) -> dict[str, Any]:
     name, dtype = getattr(gradient, "__name__", repr(gradient)), str(np.asarray(theta).dtype)
-    return {**numbers, "gradient": name, "size": len(theta), "dtype": dtype}
+    settings = {**numbers, "gradient": name, "size": len(theta), "dtype": dtype}
+    return settings | ({"decay": decay} if decay else {})
 
 
 def _check_numbers(beta: float, **counts: tuple[int, int]) -> None:
@@ -380,7 +377,10 @@ def _diverged(state: State, value: float, folder: Any) -> str:
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that an iteration is never cut in two; a second one cuts."""
+    """Ctrl-C sets the event, so that an iteration is never cut in two, and is raised at the end.
+
+    A second one cuts.
+    """
     asked = threading.Event()
 
     def handler(_signal: int, _frame: Any) -> None:
@@ -396,6 +396,8 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, previous)
+    if asked.is_set():
+        raise KeyboardInterrupt
 
 
 def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:

@@ -41,6 +41,12 @@ def check_activation(activation: Any, known: Iterable[str]) -> None:
         )
 
 
+def check_inexact(dtype: Any) -> None:
+    """A dtype for random numbers."""
+    if np.dtype(dtype) not in (np.float32, np.float64, np.complex128):
+        raise TypeError(f"dtype is {dtype!r}; want float32, float64 or complex128")
+
+
 def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta") -> Array:
     """An array with a dtype the core knows, and ``length`` numbers along the last axis."""
     vector = np.asarray(vector)
