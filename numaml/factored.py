@@ -28,6 +28,11 @@ def pays(rank: int, n_in: int, n_out: int) -> bool:
     return rank * (n_in + n_out) < n_in * n_out  # (W2)
 
 
+# Factors are stacked into one pair only up to this n_in + n_out: above it, copying them costs what
+# fewer products save, and memory.
+STACKED = 512
+
+
 class Weight:
     """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0.
 
@@ -35,16 +40,15 @@ class Weight:
     """
 
     __array_ufunc__ = None  # so that h @ weight asks __rmatmul__
-    __slots__ = ("base", "known", "pairs", "stack")
+    __slots__ = ("base", "known", "pairs")
 
     def __init__(
         self,
         base: Array | None,
         pairs: Sequence[Pair] = (),
         known: Known | None = None,
-        stack: Pair | None = None,
     ) -> None:
-        self.base, self.pairs, self.known, self.stack = base, pairs, known, stack
+        self.base, self.pairs, self.known = base, pairs, known
 
     def minus(self, number: Any, other: Weight) -> Weight:
         """``self − number · other``."""
@@ -66,23 +70,20 @@ class Weight:
         if self.base is not None:
             kept = self.known is not None and self.base.ndim == 2
             product = self._once(h, self.base, _product) if kept else _product(h, self.base)
-        if self.known is not None:
-            for U, V in self.pairs:
-                product = _plus(product, self._once(h, U, _gram) @ V)  # (W1)
-        elif self.stack is not None:
-            U, V = self.stack
-            product = _plus(product, (h @ U.mT) @ V)  # (W1)
+        for U, V in self.pairs:
+            product = _plus(product, self._once(h, U, _gram) @ V)  # (W1)
         return product
 
     @property
     def mT(self) -> Weight:
         self._settle()
         base = None if self.base is None else self.base.mT
-        stack = None if self.stack is None else (self.stack[1], self.stack[0])
-        return Weight(base, stack=stack)
+        return Weight(base, [(V, U) for U, V in self.pairs])
 
     def _once(self, h: Array, M: Array, product: Callable[[Array, Array], Array]) -> Array:
-        known: Known = self.known  # type: ignore[assignment]  # asked for only where there is one
+        known = self.known
+        if known is None:
+            return product(h, M)
         key = id(h), id(M)
         if key not in known:
             known[key] = h, M, product(h, M)  # with h and M, so that their ids stay theirs
@@ -96,8 +97,8 @@ class Weight:
         own = self.base is not None and self.base.ndim > 2  # multiplied out at an earlier step
         if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
             self.base, self.pairs = self.multiplied_out(), ()
-        elif self.stack is None and self.known is None:
-            self.stack = _stacked(self.pairs)
+        elif self.known is None and len(self.pairs) > 1 and n_in + n_out <= STACKED:
+            self.pairs = [_stacked(self.pairs)]
 
     def multiplied_out(self) -> Any:
         """The matrix, or matrices."""
