@@ -1,0 +1,244 @@
+"""The benchmark: it compares before it times, says what is missing, and writes whole files."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numaml
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    """The scripts can be imported, are quick, and find neither JAX nor PyTorch."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    for package in ("jax", "torch"):
+        monkeypatch.setitem(sys.modules, package, None)
+    import measure
+
+    monkeypatch.setattr(measure, "PAUSE", 0)
+    monkeypatch.setattr(measure, "TURN", 0)
+    monkeypatch.setattr(measure, "others", lambda: 0.0)
+
+
+def written(folder):
+    """Names of what a script left, all of it whole: JSON that loads, PNG with its end."""
+    for path in folder.iterdir():
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".png":
+            assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys):
+    import peers
+    import speed
+
+    assert speed.main(["--quick", "--out", str(tmp_path / "new" / "run")]) == 0
+    said = capsys.readouterr().out
+    for name, package in peers.NEEDS.items():
+        assert f"{name} is left out: {package} is not installed" in said
+    assert written(tmp_path / "new" / "run") == {"speed.json", "speed.md", "speed.png"}
+    results = json.loads((tmp_path / "new" / "run" / "speed.json").read_text())
+    assert [row["name"] for row in results["rows"]] == ["quick", "quick-regression"]
+    for row in results["rows"]:
+        assert row["medians"]["numaml"] > row["medians"]["GEMM limit"] > 0
+        assert row["calls"]["numaml"] >= speed.ROUNDS
+    assert set(results["memory"]["bytes"]) == set(results["cold"]["seconds"]) == {"numaml"}
+    assert 0 < results["cold"]["seconds"]["numaml"] < 60
+    text = (tmp_path / "new" / "run" / "speed.md").read_text()
+    assert "torch.func: left out, torch is not installed" in text
+    assert "20-32-24-5, T=4, 3/6, K=2, cross-entropy" in text
+
+
+def as_peer(function, calls):
+    """A peer that computes ``function`` of numaml's arguments and keeps count of its calls."""
+    import peers
+
+    def build(problem):
+        arguments = peers.arguments(problem)
+
+        def run():
+            calls.append(problem.configuration.name)
+            return function(*arguments)
+
+        return peers.Implementation(run, lambda out: out[1])
+
+    return {"": build}
+
+
+def run_with_peers(monkeypatch, out, **functions):
+    """Exit status, results and calls of a quick run with these functions as its only peers."""
+    import peers
+    import speed
+
+    calls = {name: [] for name in functions}
+    found = {name: as_peer(function, calls[name]) for name, function in functions.items()}
+    monkeypatch.setattr(peers, "PEERS", found)
+    monkeypatch.setattr(peers, "NEEDS", {})
+    for part in ("memory", "cold"):  # their processes know nothing of these peers
+        monkeypatch.setattr(speed, part, lambda *_: None)
+    status = speed.main(["--quick", "--out", str(out)])
+    return status, json.loads((out / "speed.json").read_text()), calls
+
+
+def test_a_wrong_gradient_is_refused_before_anything_is_timed(monkeypatch, tmp_path, capsys):
+    functions = {"wrong": numaml.first_order_meta_gradient, "right": numaml.meta_gradient}
+    status, results, calls = run_with_peers(monkeypatch, tmp_path, **functions)
+    assert status == 1
+    assert calls["wrong"] == ["quick", "quick-regression"]  # the comparison, and not once more
+    said = capsys.readouterr().out
+    for row in results["rows"]:
+        assert row["refused"] == ["wrong"]
+        assert "wrong" not in row["medians"]
+        assert row["medians"]["right"] > 0
+        assert row["errors"]["wrong"] == row["first_order"] > row["errors"]["right"] == 0
+        assert f"{row['name']}: wrong is not timed: its gradient is" in said
+    assert "refused: another gradient" in (tmp_path / "speed.md").read_text()
+
+
+def test_numamls_own_wrong_gradient_is_not_set_beside_right_ones(monkeypatch, tmp_path):
+    def not_far(*arguments):  # within rounding of kinks, as float32 sums in another order may be
+        value, gradient = exact(*arguments)
+        return value, gradient * np.float32(1.001)
+
+    exact = numaml.meta_gradient
+    monkeypatch.setattr(numaml, "meta_gradient", lambda *a: (0.0, 1.01 * exact(*a)[1]))
+    status, results, _ = run_with_peers(monkeypatch, tmp_path, right=exact)
+    assert status == 1
+    assert all(row["refused"] == ["right"] for row in results["rows"])
+    monkeypatch.setattr(numaml, "meta_gradient", exact)
+    assert run_with_peers(monkeypatch, tmp_path, near=not_far)[0] == 0
+
+
+def test_a_configuration_that_cannot_tell_first_order_from_exact_is_refused(monkeypatch):
+    import peers
+    import speed
+
+    monkeypatch.setattr(peers, "ALPHA", 1e-6)
+    with pytest.raises(ValueError, match="nothing to tell apart"):
+        speed.agreed(peers.problem(speed.QUICK[0]), [])
+
+
+class Counted:
+    """A number that counts multiplications; the numbers themselves do not matter."""
+
+    multiplications = 0
+
+    def __mul__(self, other):
+        if not isinstance(other, Counted | int | np.generic):
+            return NotImplemented
+        Counted.multiplications += 1
+        return self
+
+    __rmul__ = __mul__
+
+    def __add__(self, *_):
+        return self
+
+    __radd__ = __sub__ = __rsub__ = __neg__ = __truediv__ = __add__
+
+
+def counted(*shape):
+    return np.full(shape, Counted(), object)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4])
+@pytest.mark.parametrize(
+    ("sizes", "n_tasks", "n", "m"),
+    [((20, 9, 7, 3), 4, 2, 5), ((20, 9, 7, 3), 4, 6, 3), ((3, 4, 2), 3, 6, 5), ((30, 2), 2, 3, 4)],
+)
+def test_the_limit_is_below_what_numaml_multiplies_but_not_far(sizes, n_tasks, n, m, steps):
+    import limit
+    import peers
+
+    def batch(rows):
+        return numaml.Batch(counted(n_tasks, rows, sizes[0]), counted(n_tasks, rows, sizes[-1]))
+
+    model = numaml.MLP(sizes, activation="identity")
+    before = Counted.multiplications
+    numaml.meta_gradient(
+        model, counted(model.size), numaml.Tasks(batch(n), batch(m)), Counted(), steps
+    )
+    done = Counted.multiplications - before
+    c = peers.Configuration("", sizes, n_tasks, n, m, steps)
+    products = sum(
+        min(limit.multiplications(form(c, i, o, l == 0)) for form in (limit.factored, limit.dense))
+        for l, (i, o) in enumerate(itertools.pairwise(sizes))
+    )
+    assert done / 3 < products <= done
+
+
+def test_the_limit_counts_every_product_of_a_linear_model_once():
+    import limit
+    import peers
+
+    T, n, m, n_in, n_out = 2, 3, 5, 70, 11
+    c = peers.Configuration("", (n_in, n_out), T, n, m, steps=3)
+    found = limit.multiplications(limit.factored(c, n_in, n_out, first=True))
+    of_x_and_W = T * (n + m) * n_in * n_out  # x W of support and query
+    of_x_and_x = T * (n + m) * n_in * n  # x xᵀ, and the query's with it
+    # In turn: support at φ_1 and φ_2, query at φ_3, H_2 λ_3 with λ_3 of rank m, and H_1 λ_2 and
+    # H_0 λ_1 of rank m + n, for the inputs are the same at every step.
+    by_pairs = T * (2 * n * n + m * n + n * m + 2 * n * (m + n)) * n_out
+    at_the_end = n_in * T * (m + n) * n_out
+    assert found == of_x_and_W + of_x_and_x + by_pairs + at_the_end
+
+
+def test_the_peak_of_memory_is_seen_after_it_is_gone():
+    import measure
+
+    def run():
+        np.ones(60_000_000, np.uint8).sum()
+
+    if Path("/proc/self/clear_refs").exists():
+        run()  # a peak of the past, to be forgotten
+    used = measure.memory(run)
+    assert 55e6 < used["first"] < 70e6
+    assert 55e6 < used["later"] < 70e6
+
+
+def test_scaling_writes_its_files(tmp_path, capsys):
+    import scaling
+
+    scaling.main(["--quick", "--only", "tasks", "--seconds", "0", "--out", str(tmp_path)])
+    assert "JAX is left out" in capsys.readouterr().out
+    assert written(tmp_path) == {"scaling.json", "scaling.png"}
+    points = json.loads((tmp_path / "scaling.json").read_text())["tasks"]
+    assert [(p["varied"], p["tasks"]) for p in points] == [(1, 1), (4, 4)]
+    assert all(p["bytes"]["numaml"] >= 0 < p["seconds"]["numaml"] for p in points)
+
+
+def test_busy_sets_the_threads_and_leaves_no_process(monkeypatch, tmp_path):
+    import busy
+    import measure
+
+    def in_own_process(what, name, way, c, **environment):
+        assert (what, name, way) == ("time", "numaml", "")
+        return [0.002, 0.003, 0.9] if environment else [0.012]
+
+    started = []
+
+    class Load(subprocess.Popen):
+        def __init__(self, *arguments, **settings):
+            started.append(self)
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setattr(measure, "in_own_process", in_own_process)
+    monkeypatch.setattr(subprocess, "Popen", Load)
+    monkeypatch.setattr(busy.time, "sleep", lambda _: None)
+    monkeypatch.setattr(busy, "threaded_from", lambda transposed: 101 - 20 * transposed)
+    busy.main(["--out", str(tmp_path)])
+    assert len(started) == 2
+    assert all(process.returncode for process in started)
+    assert written(tmp_path) == {"busy.json", "busy.md"}
+    text = (tmp_path / "busy.md").read_text()
+    assert "12.0 ms, ×1.0 | 3.00 ms, ×0.2" in text
+    assert "n = 101 (`a @ b`) and n = 81 (`a @ b.T`)" in text
