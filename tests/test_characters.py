@@ -251,13 +251,13 @@ def test_bad_options_are_refused_with_usage(arguments, capsys):
 
 def test_a_preset_is_named_settings_that_others_override(data, tmp_path, capsys):
     run = tmp_path / "run"
-    arguments = ["--data", data, "--out", run, "--alone", *SHORT, "--preset", "tuned"]
+    arguments = ["--data", data, "--out", run, "--alone", *SHORT, "--preset", "1-shot"]
     assert command("train", "omniglot", *arguments, "--shots", "2") == 0
     config = characters.Config.load(run)
     assert (config.queries, config.decay, config.iterations) == (5, True, 60)
     assert config.shots == 2
     capsys.readouterr()
-    assert command("train", "omniglot", "--resume", run, "--preset", "tuned") == 2
+    assert command("train", "omniglot", "--resume", run, "--preset", "1-shot") == 2
     assert "--preset cannot change in a resumed run" in capsys.readouterr().err
     assert command("train", "omniglot", "--resume", run, "--iterations", "90") == 2
     assert "--iterations cannot change in a resumed run" in capsys.readouterr().err
