@@ -25,6 +25,7 @@ class Architecture(NamedTuple):
     sizes: tuple[int, ...]
     activation: str
     loss: str
+    norm: str | None = None
 
 
 class Arrays(NamedTuple):
@@ -44,6 +45,7 @@ def architectures(
     draw: st.DrawFn,
     activations: Sequence[str] = ACTIVATIONS,
     losses: Sequence[str] = LOSSES,
+    norms: Sequence[str | None] = (None,),
     deepest: int = 3,
     widest: int = 6,
 ) -> Architecture:
@@ -51,8 +53,8 @@ def architectures(
 
     Parameters
     ----------
-    activations, losses : sequences of str
-        Names to choose from.
+    activations, losses, norms : sequences of str
+        Names to choose from; no normalisation unless asked for.
     deepest, widest : int
         Largest number of hidden layers and of units in one.
 
@@ -61,14 +63,15 @@ def architectures(
     >>> from hypothesis import find
     >>> from numaml.check import strategies
     >>> find(strategies.architectures(), lambda a: len(a.sizes) > 2)
-    Architecture(sizes=(1, 1, 1), activation='tanh', loss='squared_error')
+    Architecture(sizes=(1, 1, 1), activation='tanh', loss='squared_error', norm=None)
     """
     activation = draw(st.sampled_from(activations))
     depth = min(deepest, 1) if activation == "square" else deepest
     hidden = draw(st.lists(st.integers(1, widest), max_size=depth))
     loss = draw(st.sampled_from(losses))
     outputs = draw(st.integers(2 if loss == "cross_entropy" else 1, 4))
-    return Architecture((draw(st.integers(1, 4)), *hidden, outputs), activation, loss)
+    sizes = (draw(st.integers(1, 4)), *hidden, outputs)
+    return Architecture(sizes, activation, loss, draw(st.sampled_from(norms)))
 
 
 @st.composite
@@ -116,7 +119,7 @@ def tasks(
     >>> arrays.x_query.shape, arrays.y_query.shape
     ((1, 1, 2), (1, 1))
     """
-    sizes, _, loss = architecture
+    sizes, _, loss, _ = architecture
     count = draw(st.none() | st.integers(1, most_tasks))
     lead = () if count is None else (count,)
     support, query = (draw(st.integers(1, most_examples)) for _ in range(2))
