@@ -1,4 +1,4 @@
-"""Random configurations for the property tests: Hypothesis draws shapes and a seed, not floats."""
+"""Random configurations for the property tests, made of the kit's own strategies."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 import numaml
+from numaml.check import strategies
+from numaml.check.strategies import ACTIVATIONS, SMOOTH
+
+__all__ = ["ACTIVATIONS", "SMOOTH", "Case", "build", "cases", "each_task"]
 
 
 class Case(NamedTuple):
@@ -22,6 +26,7 @@ class Case(NamedTuple):
 
 
 def build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, seed, norm=None) -> Case:
+    """The configuration with these sizes; numbers come from the seed."""
     rng = np.random.default_rng(seed)
     model = numaml.MLP(sizes, activation, loss, norm)
     lead = () if n_tasks is None else (n_tasks,)
@@ -38,40 +43,22 @@ def build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, seed, 
     return Case(model, theta, tasks, alpha, steps, v / np.linalg.norm(v))
 
 
-SMOOTH = ("tanh", "softplus", "sigmoid", "square", "identity")
-
-
 STEPS = st.integers(0, 4)
 
 
 NORMS = (None, "batch", "layer")
 
 
-def cases(activations=(*SMOOTH, "relu"), steps=STEPS, norms=NORMS):
-    """Widths, task count, support and query sizes are all drawn; ``square`` stays shallow, where
-    its values stay moderate."""
-
-    @st.composite
-    def draw_case(draw):
-        activation = draw(st.sampled_from(activations))
-        deepest = 1 if activation == "square" else 3
-        hidden = draw(st.lists(st.integers(1, 6), max_size=deepest))
-        loss = draw(st.sampled_from(("squared_error", "cross_entropy")))
-        outputs = draw(st.integers(2 if loss == "cross_entropy" else 1, 4))
-        return build(
-            (draw(st.integers(1, 4)), *hidden, outputs),
-            activation,
-            loss,
-            draw(st.none() | st.integers(1, 4)),
-            draw(st.integers(1, 6)),
-            draw(st.integers(1, 6)),
-            draw(st.sampled_from((0.0, 0.01, 0.05, 0.1))),
-            draw(steps),
-            draw(st.integers(0, 2**32 - 1)),
-            draw(st.sampled_from(norms)),
-        )
-
-    return draw_case()
+@st.composite
+def cases(draw, activations=ACTIVATIONS, steps=STEPS, norms=NORMS):
+    """Widths, task count, support and query sizes are all drawn."""
+    architecture = draw(strategies.architectures(activations, norms=norms))
+    x_support, y_support, x_query, y_query = draw(strategies.tasks(architecture))
+    model = numaml.MLP(*architecture)
+    tasks = numaml.Tasks(numaml.Batch(x_support, y_support), numaml.Batch(x_query, y_query))
+    theta, v = draw(strategies.thetas(model.sizes)), draw(strategies.thetas(model.sizes))
+    arguments = theta, tasks, draw(strategies.step_sizes()), draw(steps)
+    return Case(model, *arguments, v / np.linalg.norm(v))
 
 
 def each_task(batch):

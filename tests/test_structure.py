@@ -21,7 +21,12 @@ FLOORS = [
     ("sinusoid", "characters"),
     ("experiment",),
     ("audit", "omniglot"),
-    ("training", "tasks", "check", "judge"),
+    ("training", "tasks", "judge", "check/__init__", "check/strategies"),
+    ("check/meta", "check/parts"),
+    ("check/checks", "check/pieces"),
+    ("check/report",),
+    ("check/orders", "check/probe"),
+    ("check/diagnosis", "check/derivatives", "check/rings"),
     ("maml", "mlp"),
     ("factored",),
     ("params", "primitives", "normalisation"),
@@ -29,7 +34,6 @@ FLOORS = [
 ]
 ALONE = (
     "maml",
-    "check",
     "judge",
     "primitives",
     "normalisation",
@@ -45,10 +49,15 @@ def tree(name):
 
 
 def imports_of_ours(name):
+    """Files of ours that a file imports from, each by its path without the suffix."""
     found = set()
     for node in ast.walk(tree(name)):
         if isinstance(node, ast.ImportFrom) and node.level:
-            found |= {node.module} if node.module else {alias.name for alias in node.names}
+            folder = name.split("/")[: -node.level]
+            paths = [node.module.replace(".", "/")] if node.module else []
+            for path in paths or [alias.name for alias in node.names]:
+                path = "/".join([*folder, path])
+                found.add(f"{path}/__init__" if (PACKAGE / path).is_dir() else path)
         elif isinstance(node, ast.ImportFrom | ast.Import):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names]
@@ -57,8 +66,8 @@ def imports_of_ours(name):
 
 
 def test_every_file_has_a_floor():
-    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert files == {name for floor in FLOORS for name in floor}
+    files = {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")}
+    assert files - {"__init__"} == {name for floor in FLOORS for name in floor}
 
 
 def test_imports_point_down():
@@ -66,6 +75,8 @@ def test_imports_point_down():
         below = {name for lower in FLOORS[level + 1 :] for name in lower}
         for name in floor:
             assert imports_of_ours(name) <= below, name
+            if name.startswith("check/"):  # the kit imports nothing of ours but itself
+                assert all(other.startswith("check/") for other in imports_of_ours(name)), name
     for name in ALONE:
         assert not imports_of_ours(name), name
 
@@ -136,7 +147,8 @@ def public_objects():
         member = getattr(numaml, name)
         if inspect.ismodule(member):
             for inner in vars(member).values():
-                if getattr(inner, "__module__", "") == member.__name__ and inner.__name__[0] != "_":
+                ours = getattr(inner, "__module__", "").startswith(member.__name__)
+                if ours and inner.__name__[0] != "_":
                     yield f"{name}.{inner.__name__}", inner
         else:
             yield name, member
