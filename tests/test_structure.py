@@ -20,8 +20,8 @@ FLOORS = [
     ("plot",),
     ("sinusoid", "characters"),
     ("experiment",),
-    ("audit", "omniglot"),
-    ("training", "tasks", "judge", "check/__init__", "check/strategies"),
+    ("audit", "omniglot", "learner"),
+    ("training", "tasks", "rows", "judge", "check/__init__", "check/strategies"),
     ("check/meta", "check/parts"),
     ("check/checks", "check/pieces"),
     ("check/report",),
@@ -39,6 +39,7 @@ ALONE = (
     "normalisation",
     "validation",
     "tasks",
+    "rows",
 )  # import nothing of ours
 CORE = ("params", "primitives", "mlp", "maml")
 CORE_LINES, FUNCTION_LINES = 300, 30
