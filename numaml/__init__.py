@@ -12,6 +12,7 @@ from .tasks import Batch, FewShot, Sinusoids, Tasks, glyphs, split_classes
 
 if TYPE_CHECKING:
     from . import check, omniglot
+    from .grouped import Grouped, split_groups
     from .training import accuracies, evaluate, train
 else:
 
@@ -21,6 +22,8 @@ else:
 
         if name in ("check", "omniglot"):
             return import_module(f".{name}", __name__)
+        if name in ("Grouped", "split_groups"):
+            return getattr(import_module(".grouped", __name__), name)
         if name in ("accuracies", "evaluate", "train"):
             return getattr(import_module(".training", __name__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -35,6 +38,7 @@ __all__ = [
     "Adapted",
     "Batch",
     "FewShot",
+    "Grouped",
     "Learner",
     "Scaling",
     "Sinusoids",
@@ -49,5 +53,6 @@ __all__ = [
     "meta_value",
     "omniglot",
     "split_classes",
+    "split_groups",
     "train",
 ]

@@ -19,7 +19,7 @@ FLOORS = [
     ("cli",),
     ("plot",),
     ("sinusoid", "characters"),
-    ("experiment", "adapting"),
+    ("experiment", "adapting", "grouped"),
     ("audit", "omniglot", "learner"),
     ("training", "tasks", "rows", "judge", "check/__init__", "check/strategies"),
     ("check/meta", "check/parts"),
