@@ -12,6 +12,7 @@ from .tasks import Batch, FewShot, Sinusoids, Tasks, glyphs, split_classes
 
 if TYPE_CHECKING:
     from . import check, omniglot
+    from .estimator import MAMLClassifier, MAMLRegressor
     from .grouped import Grouped, split_groups
     from .training import accuracies, evaluate, train
 else:
@@ -22,6 +23,8 @@ else:
 
         if name in ("check", "omniglot"):
             return import_module(f".{name}", __name__)
+        if name in ("MAMLClassifier", "MAMLRegressor"):
+            return getattr(import_module(".estimator", __name__), name)
         if name in ("Grouped", "split_groups"):
             return getattr(import_module(".grouped", __name__), name)
         if name in ("accuracies", "evaluate", "train"):
@@ -40,6 +43,8 @@ __all__ = [
     "FewShot",
     "Grouped",
     "Learner",
+    "MAMLClassifier",
+    "MAMLRegressor",
     "Scaling",
     "Sinusoids",
     "Tasks",

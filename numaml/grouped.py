@@ -87,7 +87,7 @@ class Grouped:
             raise ValueError(
                 f"groups has shape {groups.shape} and x {len(x)} rows; want one label for each"
             )
-        labels, numbers = numbered(groups)
+        labels, numbers = numbered(groups, "groups")
         counts = np.bincount(numbers)
         large = self._large(labels, counts)
         rows = _canonical(x, y, numbers)
@@ -157,7 +157,7 @@ def split_groups(groups: Any, train: int, validation: int, seed: int) -> tuple[A
     groups = np.asarray(groups)
     if groups.ndim != 1:
         raise ValueError(f"groups has shape {groups.shape}; want (n,), a label for each row")
-    _, numbers = numbered(groups)
+    _, numbers = numbered(groups, "groups")
     parts = split_classes(numbers, train, validation, seed)
     first, second, third = (np.isin(numbers, part) for part in parts)
     return first, second, third
@@ -210,17 +210,17 @@ def _moments(columns: Array, name: str) -> tuple[Array, Array]:
     return mean, np.where(varies, scale, 1.0)
 
 
-def numbered(groups: Array) -> tuple[Array, Array]:
+def numbered(given: Array, name: str) -> tuple[Array, Array]:
     """The labels that occur, sorted, and of every row the number of its label."""
-    missing = [label is None or label != label for label in groups.tolist()]  # NaN, NaT
+    missing = [label is None or label != label for label in given.tolist()]  # NaN, NaT
     if True in missing:
         row = missing.index(True)
-        raise ValueError(f"groups[{row}] is {groups[row]}; want a label for every row")
+        raise ValueError(f"{name}[{row}] is {given[row]}; want a label for every row")
     try:
-        labels, numbers = np.unique(groups, return_inverse=True)
+        labels, numbers = np.unique(given, return_inverse=True)
     except TypeError as error:
         raise TypeError(
-            f"groups cannot be sorted ({error}); want labels of one kind, e.g. groups.astype(str)"
+            f"{name} cannot be sorted ({error}); want labels of one kind, e.g. {name}.astype(str)"
         ) from error
     return labels, numbers
 

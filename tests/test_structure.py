@@ -18,7 +18,7 @@ FLOORS = [
     ("__main__",),
     ("cli",),
     ("plot",),
-    ("sinusoid", "characters"),
+    ("sinusoid", "characters", "estimator"),
     ("experiment", "adapting", "grouped"),
     ("audit", "omniglot", "learner"),
     ("training", "tasks", "rows", "judge", "check/__init__", "check/strategies"),
