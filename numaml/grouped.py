@@ -50,8 +50,9 @@ class Grouped:
 
     Notes
     -----
-    x, y and groups are kept without the rows of groups left out, sorted by group and then by what
-    is in them: what is drawn depends on which rows there are, not on their order.
+    x, y and groups are kept without the rows of groups left out, sorted by group, then by their
+    numbers from the first column on: what is drawn depends on which rows there are, not on their
+    order.
 
     Examples
     --------
@@ -90,7 +91,7 @@ class Grouped:
         labels, numbers = numbered(groups, "groups")
         counts = np.bincount(numbers)
         large = self._large(labels, counts)
-        rows = _canonical(x, y, numbers)
+        rows = np.lexsort([*y.reshape(len(x), -1).T[::-1], *x.T[::-1], numbers])
         rows = rows[large[numbers[rows]]]
         starts = np.cumsum(counts[large]) - counts[large]
         own = {"dropped": int((~large).sum()), "_starts": starts, "_counts": counts[large]}
@@ -252,10 +253,3 @@ def _numbers(array: Array, name: str) -> Array:
             "out"
         )
     return array
-
-
-def _canonical(x: Array, y: Array, numbers: Array) -> Array:
-    """The rows sorted by group, and in it by the bytes of what they hold."""
-    table = np.ascontiguousarray(np.column_stack([x, y]))
-    rows = table.view(f"V{table.itemsize * table.shape[1]}")[:, 0].argsort(kind="stable")
-    return rows[numbers[rows].argsort(kind="stable")]
