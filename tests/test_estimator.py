@@ -66,7 +66,7 @@ def test_adapting_a_classifier_helps_on_groups_never_seen(sorter):
     for support, (x, y) in held_out(SIDES):
         before.append(np.mean(sorter.predict(x) == y))
         after.append(np.mean(sorter.adapt(*support).predict(x) == y))
-    assert np.mean(after) > np.mean(before) + 0.15  # by 0.20 to 0.33 for seeds 0 to 3
+    assert np.mean(after) > np.mean(before) + 0.15  # by 0.21 to 0.31 for seeds 0 to 3
     p = sorter.predict_proba(x)
     assert (sorter.classes_[p.argmax(1)] == sorter.predict(x)).all()
 
@@ -266,4 +266,4 @@ def test_cross_validation_over_groups():
             predicted = maml.adapt(X[support], Y[support]).predict(X[query])
             scores.append(r2_score(Y[query], predicted))
     assert left_out == set(GROUPS)
-    assert np.median(scores) > 0.4  # 0.46 to 0.67 for seeds 0 to 3; unadapted below 0
+    assert np.median(scores) > 0.4  # 0.65 to 0.75 for seeds 0 to 3; unadapted below 0
