@@ -3,18 +3,50 @@
 `meta_gradient` is exact, second order included; `first_order_meta_gradient` is FOMAML.
 """
 
-from . import check, omniglot
+from typing import TYPE_CHECKING, Any
+
+from .learner import Adapted, Learner, Scaling
 from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .mlp import MLP
 from .shards import sharded
 from .tasks import Batch, FewShot, Sinusoids, Tasks, glyphs, split_classes
-from .training import accuracies, evaluate, train
+
+if TYPE_CHECKING:
+    from . import check, omniglot
+    from .estimator import MAMLClassifier, MAMLRegressor
+    from .grouped import Grouped, split_groups
+    from .training import accuracies, evaluate, train
+else:
+
+    def __getattr__(name: str) -> Any:
+        """What adapting a learner does not need is loaded when it is first asked for."""
+        from importlib import import_module
+
+        if name in ("check", "omniglot"):
+            return import_module(f".{name}", __name__)
+        if name in ("MAMLClassifier", "MAMLRegressor"):
+            return getattr(import_module(".estimator", __name__), name)
+        if name in ("Grouped", "split_groups"):
+            return getattr(import_module(".grouped", __name__), name)
+        if name in ("accuracies", "evaluate", "train"):
+            return getattr(import_module(".training", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 __all__ = [
     "MLP",
+    "Adapted",
     "Batch",
     "FewShot",
+    "Grouped",
+    "Learner",
+    "MAMLClassifier",
+    "MAMLRegressor",
+    "Scaling",
     "Sinusoids",
     "Tasks",
     "accuracies",
@@ -28,5 +60,6 @@ __all__ = [
     "omniglot",
     "sharded",
     "split_classes",
+    "split_groups",
     "train",
 ]

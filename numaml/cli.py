@@ -1,4 +1,4 @@
-"""The command ``numaml``: train, evaluate, check. Parses, calls, prints."""
+"""The command ``numaml``: train, evaluate, adapt, check. Parses, calls, prints."""
 
 import argparse
 import dataclasses
@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, characters, experiment, judge, sinusoid
+from .adapting import predictions
 from .audit import audit
 from .experiment import LEARNERS, Config, Trained
+from .learner import Learner
 from .primitives import ACTIVATIONS
+from .rows import read_csv
+from .training import write_table
 
 PROG = "numaml"
 EXPERIMENTS: dict[str, Any] = {"sinusoid": sinusoid, "omniglot": characters}  # modules alike
@@ -57,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_experiment(experiments, name)
 
     _add_evaluate(commands)
+    _add_adapt(commands)
     _add_check(commands)
     return parser
 
@@ -73,6 +78,29 @@ def _add_evaluate(commands: Any) -> None:
     )
     evaluating.add_argument("--data", metavar="PATH", help="its data, if it has moved")
     evaluating.set_defaults(run=_evaluate)
+
+
+def _add_adapt(commands: Any) -> None:
+    adapting = commands.add_parser(
+        "adapt",
+        help="adapt a learner to a task of yours and predict",
+        description="Adapt a run's learner to the examples of one task and predict others of it. "
+        "Files are CSV with a header. Columns are found by the names the learner was trained with; "
+        "if it was trained without, the support has those of x, then y. The query needs no y.",
+    )
+    add = adapting.add_argument
+    add("run_or_file", type=Path, metavar="RUN", help="a folder that train wrote, or a learner.npz")
+    add("--support", type=Path, metavar="CSV", required=True, help="examples to adapt to")
+    add("--query", type=Path, metavar="CSV", required=True, help="rows to predict")
+    add("--steps", type=_at_least(0), metavar="K", help="inner steps (default: the learner's)")
+    add(
+        "--out",
+        type=Path,
+        metavar="CSV",
+        default=Path("predictions.csv"),
+        help="file to write: the query's columns and the predictions (default: predictions.csv)",
+    )
+    adapting.set_defaults(run=_adapt)
 
 
 def _add_check(commands: Any) -> None:
@@ -274,6 +302,21 @@ def _evaluate(options: argparse.Namespace) -> int:
     if seed is None:
         seed = next(iter(trained.values())).config.seed
     return _report(EXPERIMENTS[name], trained, run, seed, figures=False)
+
+
+def _adapt(options: argparse.Namespace) -> int:
+    path = options.run_or_file
+    learner = Learner.load(path / experiment.LEARNER if path.is_dir() else path)
+    if options.out.exists():
+        raise FileExistsError(f"{options.out} is there already; name another file with --out")
+    if not options.out.parent.is_dir():
+        raise FileNotFoundError(f"{options.out.parent} is not there; make the folder first")
+    header, rows = predictions(
+        learner, read_csv(options.support), read_csv(options.query), options.steps
+    )
+    write_table(options.out, header, rows)
+    print(f"predictions: {options.out}, {len(rows)} rows")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -9,12 +9,16 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from . import __version__
+from .learner import Learner
 from .maml import first_order_meta_gradient, meta_gradient
 from .mlp import MLP
 from .training import Source, State, train, write_table, write_whole
 
 Array = np.ndarray[Any, Any]
 Validator = Callable[[Array], float]
+
+LEARNER = "learner.npz"  # in a run folder
 
 LEARNERS = {
     "exact": "MAML, exact",
@@ -89,6 +93,13 @@ class Config:
         """The settings together with what is to be known of the data; errors before any work."""
         return self
 
+    def finished(self, theta: Array) -> Learner:
+        """What the run's ``learner.npz`` holds."""
+        settings = dataclasses.asdict(self)
+        settings.pop("data", None)  # a path of this machine, which those it is sent to have not
+        about = {"numaml": __version__, "experiment": self.NAME, **settings}
+        return Learner(self.model, theta, self.alpha, self.steps, provenance=about)
+
     def save(self, folder: Path) -> None:
         """Write ``config.json``."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,13 +148,10 @@ def _unreadable(folder: Path, error: Exception) -> ValueError:
     return ValueError(f"{folder / 'config.json'} is not a run's configuration: {error}")
 
 
-def fit(
-    config: Config,
-    folder: Path,
-    resume: bool,
-    progress: Callable[..., None],
-) -> State:
+def fit(config: Config, folder: Path, resume: bool, progress: Callable[..., None]) -> State:
     """Train one learner in its folder; progress gets iteration, meta-value, and last validation.
+
+    At the end ``learner.npz`` is there, with the meta-parameters that `Trained` chooses.
 
     Raises
     ------
@@ -159,7 +167,7 @@ def fit(
         scores.append(validator(theta))  # type: ignore[misc]  # called only if there is one
         return scores[-1]
 
-    return train(
+    state = train(
         config.model,
         config.start(rng),
         source,
@@ -176,6 +184,8 @@ def fit(
         validate=validate if validator else None,
         progress=lambda iteration, value: progress(iteration, value, *scores[-1:]),
     )
+    config.finished(Trained(config, state).theta).save(folder / LEARNER)
+    return state
 
 
 def _refuse_overwriting(folder: Path, resume: bool) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from .maml import Model, inner_loop, lifted, meta_gradient
 
 Array = np.ndarray[Any, Any]
-Source = Callable[[np.random.Generator], Any]
+Source = Callable[["np.random.Generator"], Any]
 MetaGradient = Callable[..., tuple[Any, Array]]
 
 WINDOW = 100  # iterations averaged in one row of metrics.csv

@@ -60,11 +60,14 @@ def trained(tmp_path_factory, data):
 
 def test_a_run_folder_has_everything(trained):
     assert {path.name for path in trained.iterdir()} == {
-        "config.json", "checkpoint.npz", "metrics.csv", "validation.csv", "results.csv",
+        "config.json", "checkpoint.npz", "learner.npz", "metrics.csv", "validation.csv",
+        "results.csv",
         "learning_curve.png", "accuracy.png", "task.png", "first-order",
     }  # fmt: skip
     names = {path.name for path in (trained / "first-order").iterdir()}
-    assert names == {"config.json", "checkpoint.npz", "metrics.csv", "validation.csv"}
+    assert names == {
+        "config.json", "checkpoint.npz", "learner.npz", "metrics.csv", "validation.csv",
+    }  # fmt: skip
     config = json.loads((trained / "config.json").read_text())
     assert (config["experiment"], config["norm"], config["alpha"]) == ("omniglot", "batch", 2.0)
     for figure in ("learning_curve.png", "accuracy.png", "task.png"):
@@ -180,7 +183,7 @@ def test_resume_extends_a_run_to_the_bits_of_a_longer_one(trained, data, tmp_pat
         assert np.array_equal(a.best, b.best)
         assert (a.values, a.scores) == (b.values, b.scores)
         assert len(a.scores) == 4
-    for name in ("config.json", "results.csv", "validation.csv", "metrics.csv"):
+    for name in ("config.json", "results.csv", "validation.csv", "metrics.csv", "learner.npz"):
         files = [(tmp_path / run / name).read_bytes() for run in ("run", "longer")]
         assert files[0] == files[1], name
 

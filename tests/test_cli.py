@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from numaml import cli, experiment, sinusoid
+from numaml import Batch, Learner, __version__, adapt, cli, experiment, sinusoid
 from numaml.training import State
 
 SHORT = ["--iterations", "120", "--tasks", "4", "--hidden", "8"]
@@ -30,12 +30,12 @@ def trained(tmp_path_factory):
 
 def test_a_run_folder_has_everything(trained):
     assert {path.name for path in trained.iterdir()} == {
-        "config.json", "checkpoint.npz", "metrics.csv", "results.csv",
+        "config.json", "checkpoint.npz", "learner.npz", "metrics.csv", "results.csv",
         "learning_curve.png", "adaptation.png", "first-order", "pretrained",
     }  # fmt: skip
     for beside in ("first-order", "pretrained"):
         names = {path.name for path in (trained / beside).iterdir()}
-        assert names == {"config.json", "checkpoint.npz", "metrics.csv"}
+        assert names == {"config.json", "checkpoint.npz", "learner.npz", "metrics.csv"}
         assert json.loads((trained / beside / "config.json").read_text())["learner"] == beside
         assert State.load(trained / beside).iteration == 120
     config = json.loads((trained / "config.json").read_text())
@@ -79,6 +79,26 @@ def test_the_table_shows_what_was_measured(trained):
     assert f"{row['mse']:.3f} ± {row['ci95']:.3f}" in sinusoid.table(rows)
 
 
+def test_a_run_is_adapted_to_a_task_of_ones_own(trained, tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("x,y\n-1,2.5\n0.5,1\n2,-0.25\n")
+    (tmp_path / "q.csv").write_text("x\n0.25\n-3\n")
+    files = ["--support", tmp_path / "s.csv", "--query", tmp_path / "q.csv"]
+    assert numaml("adapt", trained, *files, "--out", tmp_path / "p.csv") == 0
+    assert "p.csv, 2 rows" in capsys.readouterr().out
+    one = experiment.load(trained, sinusoid.Config)["exact"]
+    support = Batch(np.array([[-1.0], [0.5], [2.0]]), np.array([[2.5], [1.0], [-0.25]]))
+    phi = adapt(one.config.model, one.theta, support, one.config.alpha, one.config.steps)
+    u = one.config.model.predict(phi, np.array([[0.25], [-3.0]], np.float32))
+    wanted = f"x,predicted y\n0.25,{u[0, 0]!s}\n-3,{u[1, 0]!s}\n"
+    assert (tmp_path / "p.csv").read_text() == wanted
+    assert numaml("adapt", trained / "learner.npz", *files, "--out", tmp_path / "p.csv") == 2
+    assert "p.csv is there already" in capsys.readouterr().err
+    assert (tmp_path / "p.csv").read_text() == wanted
+    about = Learner.load(trained / "learner.npz").provenance
+    assert (about["experiment"], about["seed"], about["iterations"]) == ("sinusoid", 0, 120)
+    assert about["numaml"] == __version__
+
+
 def test_resume_extends_a_run_to_the_bits_of_a_longer_one(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     assert numaml("train", "sinusoid", "--resume", tmp_path / "run", "--iterations", 150) == 0
@@ -88,8 +108,9 @@ def test_resume_extends_a_run_to_the_bits_of_a_longer_one(trained, tmp_path):
         a, b = State.load(tmp_path / "run" / name), State.load(tmp_path / "longer" / name)
         assert np.array_equal(a.theta, b.theta)
         assert a.values == b.values
-        text = [(tmp_path / run / name / "config.json").read_text() for run in ("run", "longer")]
-        assert text[0] == text[1]
+        for file in ("config.json", "learner.npz"):
+            files = [(tmp_path / run / name / file).read_bytes() for run in ("run", "longer")]
+            assert files[0] == files[1], file
 
 
 def test_ctrl_c_and_resume(tmp_path):

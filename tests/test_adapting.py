@@ -1,0 +1,129 @@
+"""One task as two CSV files: what is read, what is written, and which cell an error names."""
+
+import numpy as np
+import pytest
+
+from numaml import MLP, Learner, Scaling, cli
+from numaml.rows import read_csv
+
+BOTH = ("support", "query")
+UNITS = Scaling([20.0, 5.0], [3.0, 2.0], [1000.0], [50.0])
+ABOUT = {"features": ["heat", "rain"], "target": "yield", "task": "field"}
+REGRESSION = Learner(
+    MLP((2, 6, 1), "tanh"), MLP((2, 6, 1)).init(0, np.float32), 0.1, 3, UNITS, provenance=ABOUT
+)
+KINDS = MLP((2, 6, 3), loss="cross_entropy")
+CLASSIFIER = Learner(KINDS, KINDS.init(0), 0.5, 4, classes=np.array(["ant", "bee", "cow"]))
+SUPPORT = "yield,heat,rain,field\n990,21,4,b\n1010,18,6.5,b\n1e3,2.2e1,5,b\n"
+QUERY = 'name,rain,heat\nfirst,5,20\n\n"a,\nb",4.5,17\n'
+
+
+@pytest.fixture
+def adapt(tmp_path, capsys):
+    """Run the command; give its exit status, what it said, and the file it was to write."""
+
+    def run(learner, support, query, *more):
+        learner.save(tmp_path / "learner.npz")
+        for name, text in zip(BOTH, (support, query), strict=True):
+            content = text if isinstance(text, bytes) else text.encode()
+            (tmp_path / f"{name}.csv").write_bytes(content)
+        files = [f"--{name}={tmp_path}/{name}.csv" for name in BOTH]
+        out = tmp_path / "out.csv"
+        status = cli.main(["adapt", str(tmp_path), *files, f"--out={out}", *more])
+        said = capsys.readouterr()
+        return status, said.out + said.err, out
+
+    return run
+
+
+def test_columns_are_found_by_name_and_rows_keep_their_order(adapt):
+    status, said, out = adapt(REGRESSION, SUPPORT, QUERY)
+    assert status == 0, said
+    x = np.array([[21, 4], [18, 6.5], [22, 5]])
+    y = REGRESSION.adapt(x, np.array([990.0, 1010, 1000])).predict([[20.0, 5], [17, 4.5]])
+    assert out.read_text() == (
+        "name,rain,heat,predicted yield\n"
+        f"first,5,20,{y[0]}\n\"a,\nb\",4.5,17,{y[1]}\n"
+    )  # fmt: skip
+    assert 800 < min(y) < max(y) < 1200  # in the user's own units
+
+
+@pytest.mark.parametrize("steps", [0, 9])
+def test_steps_may_be_others_than_the_learners(adapt, steps):
+    _, _, out = adapt(REGRESSION, SUPPORT, QUERY, f"--steps={steps}")
+    x = np.array([[21, 4], [18, 6.5], [22, 5]])
+    adapted = REGRESSION.adapt(x, np.array([990.0, 1010, 1000]), steps)
+    predicted = [row[-1] for row in read_csv(out).rows]
+    assert predicted == [str(y) for y in adapted.predict([[20.0, 5], [17, 4.5]])]
+
+
+def test_labels_and_their_probabilities_without_names_in_the_learner(adapt):
+    support = "a,b,kind\n1,2,cow\n-1,0.5,ant\n3,-2,bee\n"
+    _, _, out = adapt(CLASSIFIER, support, "b,a\n2,1\n-2,3\n")
+    x, y = np.array([[1, 2], [-1, 0.5], [3, -2]]), np.array(["cow", "ant", "bee"])
+    adapted = CLASSIFIER.adapt(x, y)
+    query = np.array([[1.0, 2], [3, -2]])
+    found = read_csv(out)
+    kinds = ("ant", "bee", "cow")
+    assert found.header == ["b", "a", "predicted kind", *(f"probability of {k}" for k in kinds)]
+    assert found.texts("predicted kind") == adapted.predict(query).tolist()
+    p = found.floats([f"probability of {k}" for k in kinds])
+    np.testing.assert_array_equal(p, adapted.predict_proba(query))
+
+
+def test_a_byte_order_mark_and_carriage_returns_are_no_content(adapt):
+    _, _, plain = adapt(REGRESSION, SUPPORT, QUERY)
+    wanted = plain.read_text()
+    plain.unlink()
+    windows = ["\ufeff" + text.replace("\n", "\r\n") for text in (SUPPORT, "rain,heat\n5,20\n")]
+    status, said, out = adapt(REGRESSION, *windows)
+    assert status == 0, said
+    assert out.read_text().splitlines()[1].split(",")[-1] == wanted.splitlines()[1].split(",")[-1]
+
+
+BAD = {
+    "no number": (REGRESSION, SUPPORT, "heat,rain\n1,2\n3,abc\n",
+                  "query.csv, row 3, column 'rain': got 'abc', want a number"),
+    "infinite": (REGRESSION, SUPPORT, "heat,rain\ninf,2\n", "row 2, column 'heat': got 'inf'"),
+    "underscores": (REGRESSION, SUPPORT, "heat,rain\n1_0,2\n", "got '1_0', want a number"),
+    "missing value": (REGRESSION, "yield,heat,rain\n1,2,3\n\n4,,5\n", QUERY,
+                      "support.csv, row 4, column 'heat': is empty, want a number"),
+    "ragged": (REGRESSION, "yield,heat,rain\n1,2,3\n1,2\n", QUERY,
+               "support.csv, row 3: got 2 cells, want the header's 3"),
+    "column twice": (REGRESSION, SUPPORT, "heat,rain,heat\n1,2,3\n",
+                     "column 'heat' is there twice"),
+    "column without a name": (REGRESSION, SUPPORT, "heat,,rain\n1,2,3\n", "column 2 has no name"),
+    "column missing": (REGRESSION, "yield,heat\n1,2\n", QUERY,
+                       "support.csv has no column 'rain'; it has yield, heat"),
+    "target missing": (REGRESSION, "heat,rain\n1,2\n", QUERY, "no column 'yield'"),
+    "empty": (REGRESSION, "\n\n", QUERY, "support.csv is empty; want a header"),
+    "two tasks": (REGRESSION, SUPPORT + "1,2,3,c\n", QUERY, "hold 2 tasks in column 'field' (b, c"),
+    "open quote": (REGRESSION, SUPPORT, 'heat,rain\n"1,2\n', "query.csv, line 2, is not CSV"),
+    "latin-1": (REGRESSION, SUPPORT.encode() + b"\xe9", QUERY, "is not a CSV file in UTF-8"),
+    "too large": (REGRESSION, SUPPORT, "heat,rain\n1,2\n3,1e300\n", "query.csv: x[1, 1] is 1e+300"),
+    "runs away": (REGRESSION, SUPPORT + "1e30,1,1,b\n", QUERY, "support.csv: adaptation ran away"),
+    "label": (CLASSIFIER, "a,b,kind\n1,2,ant\n1,2,dog\n", "a,b\n1,2\n",
+              "support.csv, row 3, column 'kind': got 'dog', want one of ant, bee, cow"),
+    "no label": (CLASSIFIER, "a,b,kind\n1,2,\n", "a,b\n1,2\n", "row 2, column 'kind': is empty"),
+    "by place, too many": (CLASSIFIER, "a,b,c,kind\n1,2,3,ant\n", "a,b\n1,2\n",
+                           "support.csv has 4 columns; want 2 of x, then 1 of y"),
+    "already predicted": (CLASSIFIER, "a,b,k\n1,2,ant\n", "a,b,predicted k\n1,2,3\n",
+                          "has a column 'predicted k' already"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_with_their_place(adapt, name):
+    *arguments, wanted = BAD[name]
+    status, said, out = adapt(*arguments)
+    assert (status, wanted in said) == (2, True), said
+    assert not out.exists()
+
+
+def test_a_learner_that_is_none_or_not_there(tmp_path, capsys):
+    command = ["adapt", str(tmp_path), "--support=s.csv", "--query=q.csv"]
+    assert cli.main(command) == 2
+    assert "learner.npz is not there; want a file that" in capsys.readouterr().err
+    (tmp_path / "learner.npz").write_bytes(b"no such thing")
+    assert cli.main(command) == 2
+    assert "learner.npz is not a learner: " in capsys.readouterr().err
