@@ -1,8 +1,8 @@
 """A trained learner: meta-parameters with all that adapting them needs, in memory and as a file.
 
 The file is an uncompressed ``.npz`` of two arrays, ``learner`` (a description, JSON in UTF-8) and
-``theta``. Every byte of it follows from these two, so `Learner.load` reads them at the places where
-they must be, writes the file again in memory, and takes nothing that differs in one bit.
+``theta``. Every byte of it follows from the learner, so `Learner.load` reads the two at the places
+where they must be, writes the file again in memory, and takes nothing that differs in one bit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import operator
 import os
 from dataclasses import dataclass, field
+from io import BytesIO
 from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -28,6 +29,7 @@ FIELDS = (
     "version", "sizes", "activation", "loss", "norm", "dtype",
     "alpha", "steps", "scaling", "classes", "provenance",
 )  # fmt: skip
+DTYPES = ("float32", "float64")
 LONGEST = 1 << 22  # bytes of a description: names and scaling of some ten thousand columns
 MOST_STEPS = 1_000_000  # a number no learner needs, so that no file keeps its reader busy for ever
 LOCAL, HEAD = 30, 128  # bytes in front of a member of the archive, and of its array
@@ -190,7 +192,9 @@ class Learner:
         """
         from .training import write_whole
 
-        write_whole(Path(path), _archive(_description(self), self.theta))
+        content = _archive(_description(self), self.theta)
+        _read(BytesIO(content))  # nothing is written that could not be read again
+        write_whole(Path(path), content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Learner:
@@ -349,8 +353,8 @@ def _table(array: Any, name: str, columns: int) -> Array:
 
 def _theta(theta: Any, model: MLP) -> Array:
     theta = np.array(theta)
-    if theta.dtype not in (np.float32, np.float64):
-        raise TypeError(f"theta has dtype {theta.dtype}; want float32 or float64")
+    if theta.dtype not in map(np.dtype, DTYPES):
+        raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)}")
     if theta.shape != (model.size,):
         raise ValueError(f"theta has shape {theta.shape}; sizes={model.sizes} need ({model.size},)")
     if not np.isfinite(theta).all():
@@ -443,7 +447,7 @@ def _description(learner: Learner) -> bytes:
 
 
 def _read(file: BinaryIO) -> Learner:
-    """A learner, if the bytes are those that `_archive` makes of it."""
+    """A learner, if the bytes are those that are written of it."""
     there = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(START)
@@ -453,20 +457,23 @@ def _read(file: BinaryIO) -> Learner:
     if not 0 < length <= LONGEST or START + length > there:
         raise ValueError("it is cut off or damaged; copy it again")
     text = file.read(length)
-    rest_of = _parse(text)
-    dtype, size = rest_of.pop("dtype"), rest_of["model"].size
+    dtype, arguments = _parse(text)
+    size = arguments["model"].size
     need = len(_archive(text, np.empty(0, dtype))) + size * dtype.itemsize
     if there != need:
         raise ValueError(f"it has {there} bytes and its network needs {need}; copy it again")
     rest = file.read()
-    theta = np.frombuffer(rest, dtype.newbyteorder("<"), size, LOCAL + len("theta.npy") + HEAD)
+    theta = np.frombuffer(rest, dtype, size, LOCAL + len("theta.npy") + HEAD)
     if _archive(text, theta) != start + text + rest:
         raise ValueError("it was damaged or altered since it was written; copy it again")
-    return Learner(theta=theta.astype(dtype), **rest_of)
+    learner = Learner(theta=theta.astype(dtype.newbyteorder("=")), **arguments)
+    if _description(learner) != text:
+        raise ValueError("its description is not as Learner.save writes it; save it again")
+    return learner
 
 
-def _parse(text: bytes) -> dict[str, Any]:
-    """What `_description` wrote, as a learner takes it, and theta's dtype."""
+def _parse(text: bytes) -> tuple[np.dtype[Any], dict[str, Any]]:
+    """The dtype of theta as it is stored, and what else a learner is made of."""
     import json
 
     try:
@@ -480,32 +487,13 @@ def _parse(text: bytes) -> dict[str, Any]:
         )
     if version != VERSION or tuple(about) != FIELDS:
         raise ValueError("its description has other fields; want a file that Learner.save wrote")
-    _check_kinds(about)
     model = MLP(*(about[name] for name in ("sizes", "activation", "loss", "norm")))
     scaling = about["scaling"] and Scaling(**about["scaling"])
+    if about["dtype"] not in DTYPES:
+        raise ValueError(f"theta has dtype {about['dtype']!r}; want one of {', '.join(DTYPES)}")
     kept = {name: about[name] for name in ("alpha", "steps", "classes", "provenance")}
-    return {"model": model, "dtype": np.dtype(about["dtype"]), "scaling": scaling, **kept}
-
-
-def _check_kinds(about: dict[str, Any]) -> None:
-    """That what JSON, `MLP` and NumPy would be lenient about is as `_description` writes it."""
-
-    def all_are(kind: type, values: Any) -> bool:
-        return isinstance(values, list) and all(type(value) is kind for value in values)
-
-    scaling = {} if about["scaling"] is None else about["scaling"]
-    right = {
-        "sizes": all_are(int, about["sizes"]),
-        "activation": isinstance(about["activation"], str),
-        "dtype": about["dtype"] in ("float32", "float64"),
-        "scaling": isinstance(scaling, dict) and all(all_are(float, of) for of in scaling.values()),
-        "classes": about["classes"] is None
-        or all_are(int, about["classes"])
-        or all_are(str, about["classes"]),
-    }
-    for name, is_right in right.items():
-        if not is_right:
-            raise ValueError(f"its {name} are not of the kind that Learner.save writes")
+    dtype = np.dtype(about["dtype"]).newbyteorder("<")
+    return dtype, {"model": model, "scaling": scaling, **kept}
 
 
 def _archive(text: bytes, theta: Array) -> bytes:

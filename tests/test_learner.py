@@ -1,13 +1,18 @@
-"""A learner in the user's units, its file, and what is no such file."""
+"""A learner in the user's units, and its threads."""
+
+import threading
 
 import numpy as np
+import pytest
 
 import numaml
-from numaml import MLP, Learner, Scaling
+from numaml import MLP, Adapted, Learner, Scaling
 
 MODEL = MLP((3, 8, 2), "tanh")
 CLASSIFIER = MLP((4, 9, 3), loss="cross_entropy", norm="layer")
 UNITS = Scaling([5.0, -1.0, 200.0], [2.0, 0.1, 50.0], [10.0, -1e6], [3.0, 1e5])
+KINDS = np.array(["ant", "bee", "cow"])
+ROUNDING = 1e-9  # of scaling there and back, relative
 
 
 def regression(dtype=np.float64, **changes):
@@ -16,7 +21,7 @@ def regression(dtype=np.float64, **changes):
 
 
 def classification(**changes):
-    settings = {"alpha": 0.5, "steps": 20, "classes": np.array(["ant", "bee", "cow"])}
+    settings = {"alpha": 0.5, "steps": 20, "classes": KINDS}
     return Learner(CLASSIFIER, CLASSIFIER.init(1, np.float32), **(settings | changes))
 
 
@@ -32,7 +37,178 @@ def test_adapting_in_the_users_units_is_adapting_the_standardised():
     (x, y), (x_std, y_std), query = rows()
     phi = numaml.adapt(MODEL, MODEL.init(0), numaml.Batch(x_std, y_std), 0.1, 7)
     adapted = regression().adapt(x, y)
-    np.testing.assert_allclose(adapted.phi, phi, rtol=1e-9)  # the units' rounding
+    np.testing.assert_allclose(adapted.phi, phi, rtol=ROUNDING)
     u = MODEL.predict(phi, (query - np.array(UNITS.x_mean)) / np.array(UNITS.x_scale))
     wanted = u * np.array(UNITS.y_scale) + np.array(UNITS.y_mean)
-    np.testing.assert_allclose(adapted.predict(query), wanted, rtol=1e-9)
+    np.testing.assert_allclose(adapted.predict(query), wanted, rtol=ROUNDING)
+
+
+def test_labels_go_in_and_come_out_and_the_steps_help():
+    rng = np.random.default_rng(0)
+    centres = 3 * np.eye(4)[:3]
+    x = (centres[:, None] + 0.3 * rng.normal(size=(3, 5, 4))).reshape(15, 4)
+    learner, y = classification(), np.repeat(KINDS, 5)
+    adapted = learner.adapt(x, y)
+    assert adapted.predict(centres).tolist() == KINDS.tolist()
+    assert adapted.predict_proba(centres).argmax(1).tolist() == [0, 1, 2]
+    np.testing.assert_allclose(adapted.predict_proba(x).sum(1), 1, rtol=1e-6)  # float32
+    numbers = {"ant": 7, "bee": -2, "cow": 5}
+    other = classification(classes=np.array([*numbers.values()]))
+    phi = other.adapt(x, [numbers[name] for name in y]).phi
+    assert np.array_equal(phi, adapted.phi)
+    plain = classification(classes=None).adapt(x, np.repeat([0, 1, 2], 5))
+    assert np.array_equal(plain.phi, adapted.phi)
+    assert plain.predict(centres).tolist() == [0, 1, 2]
+    assert other.adapt(x, [numbers[name] for name in y]).predict(centres).tolist() == [7, -2, 5]
+    as_objects = learner.adapt(x, y.astype(object))
+    assert np.array_equal(as_objects.phi, adapted.phi)
+
+
+def test_one_output_is_flat_if_y_was():
+    model = MLP((3, 5, 1))
+    learner = Learner(model, model.init(0), 0.1, 2)
+    (x, y), _, query = rows()
+    flat, column = learner.adapt(x, y[:, 0]), learner.adapt(x, y[:, :1])
+    assert flat.predict(query).shape == (5,)
+    assert np.array_equal(flat.predict(query)[:, None], column.predict(query))
+
+
+@pytest.mark.parametrize(("n", "steps"), [(0, None), (0, 3), (6, 0)])
+def test_without_rows_or_steps_theta_itself_predicts(n, steps):
+    (x, y), _, query = rows()
+    learner = regression()
+    adapted = learner.adapt(x[:n], y[:n], steps)
+    assert np.array_equal(adapted.phi, MODEL.init(0))
+    assert adapted.predict(query).shape == (5, 2)
+    assert adapted.predict(query[:0]).shape == (0, 2)
+    empty = classification().adapt(np.empty((0, 4)), [])
+    assert set(empty.predict(np.eye(4))) <= set(KINDS)
+
+
+def test_other_steps_than_its_own():
+    (x, y), _, _ = rows()
+    assert np.array_equal(regression().adapt(x, y, 3).phi, regression(steps=3).adapt(x, y).phi)
+
+
+def test_the_dtype_of_the_work_is_thetas():
+    (x, y), _, query = rows()
+    adapted = regression(np.float32).adapt(x, y)
+    assert adapted.phi.dtype == np.float32
+    np.testing.assert_allclose(adapted.predict(query), regression().adapt(x, y).predict(query),
+                               rtol=1e-4)  # fmt: skip
+    assert regression(np.float32, scaling=None).adapt(x, y, 0).predict(query).dtype == np.float32
+
+
+def test_a_learner_keeps_its_own_numbers():
+    theta = MODEL.init(0)
+    learner = Learner(MODEL, theta, 0.1, 2)
+    theta[0] = 99
+    assert learner.theta[0] != 99
+    with pytest.raises(ValueError, match="read-only"):
+        learner.theta[0] = 99
+
+
+def at(place, value):
+    x = np.ones((4, 3))
+    x[place] = value
+    return x
+
+
+Y = np.ones((4, 2))
+BAD = {
+    "another network's theta": (
+        lambda: Learner(MODEL, np.zeros(17), 0.1, 1), r"shape \(17,\); sizes=\(3, 8, 2\) need"),
+    "NaN in theta": (lambda: Learner(MODEL, MODEL.init(0) * np.nan, 0.1, 1), "theta is not finite"),
+    "complex theta": (lambda: Learner(MODEL, MODEL.init(0, complex), 0.1, 1), "want float32 or"),
+    "no MLP": (lambda: Learner("MLP", [1.0], 0.1, 1), "model is str; want a numaml.MLP"),
+    "alpha negative": (lambda: regression(alpha=-0.1), "want a finite number >= 0"),
+    "alpha true": (lambda: regression(alpha=True), "alpha is True"),
+    "steps negative": (lambda: regression(steps=-1), "steps is -1; want an integer from 0 to"),
+    "steps without end": (lambda: regression(steps=10**9), "from 0 to 1000000"),
+    "steps 1.5": (lambda: regression(steps=1.5), "steps is 1.5; want an integer"),
+    "scale zero": (
+        lambda: regression(scaling=UNITS._replace(x_scale=[1.0, 0.0, 1.0])), "want numbers > 0"),
+    "scaling of others": (lambda: regression(scaling=UNITS[:2] * 2), r"y_mean has shape \(3,\)"),
+    "classes of numbers": (lambda: regression(classes=[1, 2]), "classes are for the loss"),
+    "classes alike": (lambda: classification(classes=["a", "b", "a"]), "want 3 labels that differ"),
+    "too few classes": (lambda: classification(classes=["a", "b"]), "want 3 labels"),
+    "classes 0.5": (lambda: classification(classes=[0.5, 1, 2]), "want integers, or strings"),
+    "provenance": (lambda: regression(provenance=[1]), "provenance is list; want a dict"),
+    "x of others": (
+        lambda: regression().adapt(np.ones((4, 5)), Y), r"x has shape \(4, 5\); want \(n, 3\)"),
+    "x of a stack": (lambda: regression().adapt(np.ones((2, 4, 3)), Y), r"want \(n, 3\)"),
+    "x of text": (lambda: regression().adapt([["a"] * 3] * 4, Y), "want real numbers"),
+    "y too short": (lambda: regression().adapt(np.ones((4, 3)), Y[1:]), "want one y for each"),
+    "y flat": (lambda: regression().adapt(np.ones((4, 3)), Y[:, 0]), r"y has shape \(4, 1\); want"),
+    "x NaN": (lambda: regression().adapt(at((2, 1), np.nan), Y), r"x\[2, 1\] is nan; want finite"),
+    "x too large": (
+        lambda: regression(np.float32).adapt(at((2, 1), 1e300), Y), r"is 1e\+300; .*float32 can"),
+    "an unknown label": (
+        lambda: classification().adapt(np.eye(4), ["ant", "bee", "dog", "cow"]),
+        r"y\[2\] is 'dog'; want one of \['ant', 'bee', 'cow'\]"),
+    "numbers for names": (lambda: classification().adapt(np.eye(4), [0, 1, 2, 0]), "want labels"),
+    "names for numbers": (
+        lambda: classification(classes=None).adapt(np.eye(4), list("0120")), "want labels"),
+    "floats for numbers": (
+        lambda: classification(classes=None).adapt(np.eye(4), [0.0, 1, 2, 0]), "want labels"),
+    "a class too many": (
+        lambda: classification(classes=None).adapt(np.eye(4), [0, 1, 3, 0]), r"y\[2\] is 3; want"),
+    "labels in a column": (
+        lambda: classification().adapt(np.eye(4), [["ant"]] * 4), r"want \(n,\) labels"),
+    "probability of a number": (
+        lambda: regression().adapt(np.ones((4, 3)), Y).predict_proba(Y), "predicts numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused(name):
+    call, message = BAD[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+@pytest.mark.parametrize("errors", ["raise", "ignore", "warn"])
+def test_what_runs_away_is_an_error_whatever_numpys_error_state(errors):
+    (x, y), _, query = rows()
+    with np.errstate(all=errors):
+        with pytest.raises(FloatingPointError, match="phi is not finite after 7 steps"):
+            regression(alpha=1e200).adapt(x, y)
+        far = Adapted(regression(), np.full(MODEL.size, 1.7e308))
+        with pytest.raises(FloatingPointError, match="prediction for row 0 of x is not finite"):
+            far.predict(query)
+        classification().adapt(np.eye(4) * 100, KINDS[[0, 1, 2, 0]]).predict_proba(np.eye(4) * 1e4)
+
+
+def test_threads_share_a_learner_and_get_the_serial_bits():
+    tasks = [rows(seed=seed)[0] for seed in range(24)]
+    learner, query = regression(np.float32, steps=20), rows()[2]
+    serial = [learner.adapt(*task).predict(query) for task in tasks]
+    found = [None] * len(tasks)
+    together = threading.Barrier(4)
+
+    def work(first):
+        together.wait()
+        for k in range(first, len(tasks), 4):
+            found[k] = learner.adapt(*tasks[k]).predict(query)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(serial, found, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_numpys_state_is_left_alone(tmp_path):
+    np.random.seed(3)  # noqa: NPY002  # the legacy global state is what must not move
+    before, (x, y) = np.random.get_state(), rows()[0]  # noqa: NPY002
+    with np.errstate(over="raise", under="print", divide="ignore", invalid="raise"):
+        errors, buffer, printing = np.geterr(), np.getbufsize(), np.get_printoptions()
+        regression().save(tmp_path / "learner.npz")
+        Learner.load(tmp_path / "learner.npz").adapt(x, y).predict(x)
+        assert (np.geterr(), np.getbufsize()) == (errors, buffer)
+        assert np.get_printoptions() == printing
+    after = np.random.get_state()  # noqa: NPY002
+    assert np.array_equal(before[1], after[1])
+    assert before[2:] == after[2:]

@@ -1,0 +1,302 @@
+"""The file of a learner: the same there and back, and nothing else taken for one."""
+
+import io
+import json
+import os
+import pickle
+import tracemalloc
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numaml import MLP, Learner, Scaling
+from numaml.learner import FIELDS, LONGEST, VERSION, _archive, _description, _npy, _zip
+
+SMALL = Learner(MLP((1, 2)), np.array([0.5, -2.0, 1.5, 3.0], np.float32), 0.25, 3)
+RANDOM = np.random.default_rng(0)
+UNITS = Scaling(*(np.exp(RANDOM.normal(0, 20, n)) for n in (4, 4, 2, 2)))
+
+
+def classifier(n_out, **more):
+    model = MLP((4, 6, n_out), "softplus", "cross_entropy", "batch")
+    return Learner(model, model.init(n_out), 0.1, 2, **more)
+
+
+LEARNERS = {
+    "small": SMALL,
+    "float64, units": Learner(MLP((4, 5, 2)), MLP((4, 5, 2)).init(0), 1 / 3, 0, UNITS),
+    "names": classifier(3, classes=np.array(["a", "é\u2028\ud800", ""])),
+    "numbers": classifier(2, classes=np.array([-(2**40), 7])),
+    "provenance": classifier(3, provenance={"a": [1, None, {"b": 1e-300}], "größe": "θ\ud800"}),
+}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Write bytes to a file; the file."""
+
+    def write(content):
+        (tmp_path / "l.npz").write_bytes(content)
+        return tmp_path / "l.npz"
+
+    return write
+
+
+def refused(path, *reasons):
+    with pytest.raises(ValueError, match=r"l\.npz is not a learner: ") as error:
+        Learner.load(path)
+    assert any(reason in str(error.value) for reason in reasons or ("",)), error.value
+
+
+def content(learner=SMALL):
+    return _archive(_description(learner), learner.theta)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_there_and_back(name, tmp_path):
+    learner = LEARNERS[name]
+    learner.save(tmp_path / "l.npz")
+    back = Learner.load(tmp_path / "l.npz")
+    assert back.theta.dtype == learner.theta.dtype
+    for field in ("model", "alpha", "steps", "provenance"):
+        assert getattr(back, field) == getattr(learner, field)
+    np.testing.assert_array_equal(back.theta, learner.theta)
+    if learner.scaling is not None:
+        assert all(map(np.array_equal, back.scaling, learner.scaling))
+    if learner.classes is not None:
+        assert back.classes.tolist() == learner.classes.tolist()
+    back.save(tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "l.npz").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"l.npz", "again.npz"}
+
+
+def test_numpy_and_zipfile_read_it_too(kept):
+    path = kept(content(LEARNERS["provenance"]))
+    with np.load(path, allow_pickle=False) as arrays:
+        assert arrays.files == ["learner", "theta"]
+        np.testing.assert_array_equal(arrays["theta"], LEARNERS["provenance"].theta)
+        about = json.loads(arrays["learner"].tobytes())
+    assert tuple(about) == FIELDS
+    assert about["version"] == VERSION
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+
+
+def test_every_truncation_is_refused(kept):
+    whole = content()
+    for length in range(len(whole)):
+        refused(kept(whole[:length]))
+
+
+def test_a_flipped_bit_in_any_byte_is_refused(kept):
+    whole = bytearray(content())
+    for place in range(len(whole)):
+        whole[place] ^= 1 << place % 8
+        refused(kept(whole))
+        whole[place] ^= 1 << place % 8
+
+
+@given(st.data())
+def test_bytes_put_in_taken_out_or_appended_are_refused(tmp_path_factory, data):
+    whole = content(LEARNERS["names"])
+    start = data.draw(st.integers(0, len(whole)), "start")
+    stop = data.draw(st.integers(start, len(whole)), "stop")
+    other = whole[:start] + data.draw(st.binary(max_size=40), "instead") + whole[stop:]
+    if other != whole:
+        path = tmp_path_factory.getbasetemp() / "l.npz"
+        path.write_bytes(other)
+        refused(path)
+
+
+def test_a_file_of_a_newer_version_asks_for_a_newer_numaml(kept):
+    text = _description(SMALL).replace(b'"version": 1', b'"version": 2, "more": []')
+    refused(kept(_archive(text, SMALL.theta)), "version 2 and this numaml reads 1; update numaml")
+    text = text.replace(b'"version": 2', b'"version": -2')
+    refused(kept(_archive(text, SMALL.theta)), "other fields")
+
+
+DEEP = "[" * 200_000 + "]" * 200_000
+# Descriptions in a file that is otherwise whole: a field, what is written there, what is said.
+HOSTILE = {
+    "sizes without end": ("sizes", f"[{10**4000}, {10**4000}]", ""),
+    "sizes of a planet": ("sizes", "[100000, 1000000]", "its network needs 400004000"),
+    "sizes true": ("sizes", "[true, 2]", "not as Learner.save writes it"),
+    "sizes negative": ("sizes", "[-1, -2]", "each >= 1"),
+    "sizes a dict": ("sizes", '{"1": 2}', "want integers"),
+    "activation a list": ("activation", '["relu"]', "want one of"),
+    "activation unknown": ("activation", '"__import__"', "want one of"),
+    "loss a list": ("loss", "[]", "want one of"),
+    "norm unknown": ("norm", '"group"', "want one of"),
+    "dtype object": ("dtype", '"object"', "want one of float32, float64"),
+    "dtype a list": ("dtype", '["float32"]', "want one of float32, float64"),
+    "dtype of another width": ("dtype", '"float64"', "its network needs"),
+    "alpha NaN": ("alpha", "NaN", "want a finite number"),
+    "alpha 1e999": ("alpha", "1e999", "want a finite number"),
+    "alpha of 400 digits": ("alpha", str(10**400), "too large"),
+    "alpha a string": ("alpha", '"0.25"', "want one real number"),
+    "alpha a long string": ("alpha", '"' + "0" * 10**6 + '"', "alpha is '000"),
+    "alpha spelt otherwise": ("alpha", "0.250", "not as Learner.save writes it"),
+    "steps for ever": ("steps", str(10**18), "from 0 to 1000000"),
+    "steps true": ("steps", "true", "steps is True"),
+    "scaling a list": ("scaling", "[1]", ""),
+    "scaling unknown": ("scaling", '{"z_mean": [1]}', "z_mean"),
+    "scaling NaN": ("scaling", '{"x_mean": [NaN], "x_scale": [1.0], "y_mean": [0.0, 0.0], '
+                    '"y_scale": [1.0, 1.0]}', "x_mean has shape (1,); want (1,) finite"),
+    "classes": ("classes", '["a", "b"]', "classes are for the loss"),
+    "provenance a list": ("provenance", "[]", "provenance is list"),
+    "provenance NaN": ("provenance", '{"a": NaN}', "JSON"),
+    "provenance too deep": ("provenance", f'{{"a": {DEEP}}}', "recursion"),
+    "provenance twice": ("provenance", '{"a": 1, "a": 2}', "not as Learner.save writes it"),
+    "version true": ("version", "true", "not as Learner.save writes it"),
+    "not JSON": ("version", "}", "cannot be read"),
+    "not UTF-8": ("version", "\udcff", "cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_description_is_refused(name, kept):
+    field, value, reason = HOSTILE[name]
+    about = json.loads(_description(SMALL)) | {field: "HERE"}
+    text = json.dumps(about).replace('"HERE"', value).encode(errors="surrogateescape")
+    path = kept(_archive(text, SMALL.theta))
+    refused(path, reason)
+    with pytest.raises(ValueError, match="not a learner") as error:
+        Learner.load(path)
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("text", [b"[]", b"3", b"null", b"{}", DEEP.encode()])
+def test_a_description_of_another_kind_is_refused(text, kept):
+    refused(kept(_archive(text, SMALL.theta)), "other fields", "cannot be read")
+
+
+def test_fields_in_another_order_and_classes_of_two_kinds_are_refused(kept):
+    about = json.loads(_description(SMALL))
+    text = json.dumps(dict(reversed(about.items()))).encode()
+    refused(kept(_archive(text, SMALL.theta)), "other fields")
+    one = LEARNERS["numbers"]
+    mixed = _description(one).replace(f"[{-(2**40)}, 7]".encode(), b'["1", 7]')
+    refused(kept(_archive(mixed, one.theta)), "not as Learner.save writes it")
+
+
+def test_numbers_that_are_none_are_refused(kept):
+    theta = SMALL.theta.copy()
+    theta[2] = np.nan
+    refused(kept(_archive(_description(SMALL), theta)), "theta is not finite")
+
+
+class Trap:
+    """Pickled, it would make a file on being read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_archives_of_others_are_refused_and_nothing_in_them_is_run(kept, tmp_path):
+    about, theta = np.frombuffer(_description(SMALL), np.uint8), SMALL.theta
+    trap = np.array([Trap(tmp_path / "sprung")], object)
+    for save in (np.savez, np.savez_compressed):
+        for arrays in ({"learner": about, "theta": theta}, {"learner": trap, "theta": trap},
+                       {"learner": about, "theta": trap}):  # fmt: skip
+            buffer = io.BytesIO()
+            save(buffer, **arrays)
+            refused(kept(buffer.getvalue()))
+    refused(kept(pickle.dumps(trap)), "does not begin like one")
+    assert not (tmp_path / "sprung").exists()
+
+
+def members(**changed):
+    named = {"learner": _npy(np.frombuffer(_description(SMALL), np.uint8))}
+    return {
+        f"{name}.npy": of for name, of in (named | {"theta": _npy(SMALL.theta)} | changed).items()
+    }
+
+
+def header(text):
+    return b"\x93NUMPY\x01\x00\x76\x00" + text.encode().ljust(117) + b"\n"
+
+
+THETA = _npy(SMALL.theta)
+FORGED = {
+    "10^15 elements": header("{'descr': '<f4', 'fortran_order': False, 'shape': (10**15,), }"),
+    "a petabyte": header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**15},), }}"),
+    "objects": header("{'descr': '|O', 'fortran_order': False, 'shape': (4,), }") + THETA[128:],
+    "Fortran": THETA.replace(b"False", b"True "),
+    "two axes": THETA.replace(b"(4,)", b"(4,1)"),
+    "big-endian": THETA.replace(b"<f4", b">f4"),
+    "format 2.0": THETA.replace(b"\x01\x00", b"\x02\x00", 1),
+    "a header that is run": header("__import__('os').mkdir('sprung')") + THETA[128:],
+    "nothing": b"",
+    "an archive": _zip({"theta.npy": THETA}),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_array_is_refused(name, kept):
+    refused(kept(_zip(members(theta=FORGED[name]))))
+    forged = FORGED[name].ljust(len(THETA), b"\0")[: len(THETA)]  # of the right length, too
+    refused(kept(_zip(members(theta=forged))), "damaged or altered")
+
+
+def test_forged_archives_are_refused(kept):
+    whole = members()
+    refused(kept(_zip({"theta.npy": whole["theta.npy"], "learner.npy": whole["learner.npy"]})))
+    refused(kept(_zip(whole | {"more.npy": THETA})), "its network needs")
+    refused(kept(_zip({"learner.npy": whole["learner.npy"]})), "its network needs")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("learner.npy", whole["learner.npy"])
+        archive.writestr("theta.npy", bytes(10**7))  # a bomb: 10 kB
+    refused(kept(buffer.getvalue()))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's own, of names that are there twice
+        for name, of in [*whole.items(), *whole.items()]:
+            archive.writestr(name, of)
+    refused(kept(buffer.getvalue()))
+
+
+def test_what_is_claimed_costs_no_memory(tmp_path):
+    claim = bytearray(content())
+    claim[18:22] = (2**32 - 1).to_bytes(4, "little")
+    with (tmp_path / "l.npz").open("wb") as file:
+        file.write(claim)
+        file.truncate(3 << 30)  # a hole: no disk is used
+    sizes = _description(SMALL).replace(b"[1, 2]", b"[100000, 9000]")
+    other = tmp_path / "other" / "l.npz"
+    other.parent.mkdir()
+    with other.open("wb") as file:
+        file.write(_archive(sizes, SMALL.theta))
+        file.truncate(3 << 30)
+    for path in (tmp_path / "l.npz", other):
+        tracemalloc.start()
+        refused(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2 * LONGEST
+
+
+def test_a_missing_file_a_folder_and_a_device(tmp_path):
+    for path in (tmp_path / "l.npz", tmp_path, "/dev/null"):
+        with pytest.raises(FileNotFoundError, match="is not there; want a file that"):
+            Learner.load(path)
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    model = SMALL.model
+    own = MLP((1, 2), (np.sin, np.cos, None))
+    with pytest.raises(TypeError, match="activation is your own and cannot be saved"):
+        Learner(own, SMALL.theta, 0.1, 1).save(tmp_path / "l.npz")
+    bad = [{"a": np.ones(2)}, {"a": float("nan")}, {1: 2, "1": 3}, {"a": "b" * LONGEST}]
+    for provenance in bad:
+        learner = Learner(model, SMALL.theta, 0.1, 1, provenance=provenance)
+        with pytest.raises((TypeError, ValueError)):
+            learner.save(tmp_path / "l.npz")
+    assert not list(tmp_path.iterdir())
