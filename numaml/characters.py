@@ -48,6 +48,8 @@ class Config(experiment.Config):
     spread : float
         Standard deviation of the initial weights. In front of a normalisation their size is
         without effect on the output and sets how far an inner step turns them.
+    mirrored : bool
+        Whether mirror images of the characters to train on are characters as well.
     characters, validation : int
         Characters to train on, and how many of these only validate; the others are the test's.
     data : str
@@ -76,6 +78,7 @@ class Config(experiment.Config):
     ways: int = 5
     norm: str = "batch"
     spread: float = 0.01
+    mirrored: bool = False
     characters: int = 1200
     validation: int = 100
     data: str = ""
@@ -123,8 +126,8 @@ class Config(experiment.Config):
         return FewShot(x, y, self.ways, self.shots, queries, tasks, scale=1 / 255)
 
     def source(self) -> FewShot:
-        """The training characters, each turned by 0°, 90°, 180° and 270° as four characters."""
-        train = omniglot.rotated(self.images()[0])
+        """The training characters, each turned by 0°, 90°, 180° and 270° as others."""
+        train = omniglot.rotated(self.images()[0], self.mirrored)
         return self.tasks_from(train, self.tasks, self.queries or self.shots)
 
     def validator(self) -> Validator | None:

@@ -73,16 +73,19 @@ def load(path: str | Path) -> Array:
     return np.concatenate([images for images, _ in read.values()])
 
 
-def rotated(images: Array) -> Array:
+def rotated(images: Array, mirrored: bool = False) -> Array:
     """The characters and, as characters of their own, each turned by 90°, 180° and 270°.
 
     Parameters
     ----------
     images : (characters, …, n, n) array
+    mirrored : bool
+        Whether the mirror images of these four are characters too.
 
     Returns
     -------
     images : (4 characters, …, n, n) array
+        Or 8 characters, the mirror images behind the others.
 
     Examples
     --------
@@ -90,8 +93,12 @@ def rotated(images: Array) -> Array:
     >>> from numaml.omniglot import rotated
     >>> rotated(np.array([[[1, 2], [3, 4]]]))[:2].tolist()
     [[[1, 2], [3, 4]], [[2, 4], [1, 3]]]
+    >>> rotated(np.array([[[1, 2], [3, 4]]]), mirrored=True)[4].tolist()
+    [[2, 1], [4, 3]]
     """
-    return np.concatenate([np.rot90(images, turns, (-2, -1)) for turns in range(4)])
+    both = [images, images[..., ::-1]] if mirrored else [images]
+    turned = [np.rot90(one, turns, (-2, -1)) for one in both for turns in range(4)]
+    return np.concatenate(turned)
 
 
 def _read_cache(path: Path) -> list[tuple[Array, Array]]:
