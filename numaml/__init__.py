@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     from .grouped import Grouped, split_groups
     from .training import accuracies, evaluate, train
 else:
+    # What adapting a learner does not need is loaded when it is first asked for.
+    LATER = {
+        **dict.fromkeys(("MAMLClassifier", "MAMLRegressor"), "estimator"),
+        **dict.fromkeys(("Grouped", "split_groups"), "grouped"),
+        **dict.fromkeys(("accuracies", "evaluate", "train"), "training"),
+        **{name: name for name in ("check", "omniglot")},
+    }
 
     def __getattr__(name: str) -> Any:
-        """What adapting a learner does not need is loaded when it is first asked for."""
         from importlib import import_module
 
-        if name in ("check", "omniglot"):
-            return import_module(f".{name}", __name__)
-        if name in ("MAMLClassifier", "MAMLRegressor"):
-            return getattr(import_module(".estimator", __name__), name)
-        if name in ("Grouped", "split_groups"):
-            return getattr(import_module(".grouped", __name__), name)
-        if name in ("accuracies", "evaluate", "train"):
-            return getattr(import_module(".training", __name__), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f".{LATER[name]}", __name__)
+        return getattr(module, name, module)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

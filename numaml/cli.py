@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import __version__, characters, experiment, judge, sinusoid
+from . import __version__, characters, experiment, judge, sinusoid, table
 from .adapting import predictions
 from .audit import audit
 from .experiment import LEARNERS, Config, Trained
@@ -19,12 +19,13 @@ from .rows import read_csv
 from .training import write_table
 
 PROG = "numaml"
-EXPERIMENTS: dict[str, Any] = {"sinusoid": sinusoid, "omniglot": characters}  # modules alike
+# Modules alike.
+EXPERIMENTS: dict[str, Any] = {"sinusoid": sinusoid, "omniglot": characters, "table": table}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_table_named(sys.argv[1:] if arguments is None else arguments))
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
@@ -33,6 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return 2
+
+
+def _table_named(arguments: list[str]) -> list[str]:
+    """``train data.csv`` is short for ``train table --data data.csv``."""
+    train, *rest = arguments or [""]
+    if train == "train" and rest and rest[0].lower().endswith((".csv", ".npz")):
+        return [train, "table", "--data", *rest]
+    return arguments
 
 
 def _resume_hint(options: argparse.Namespace) -> str:
@@ -135,6 +144,14 @@ DESCRIPTIONS = {
         "adaptation does. The defaults are the paper's settings. The data: images_background.zip "
         "and images_evaluation.zip from python/ of the repository brendenlake/omniglot.",
     ),
+    "table": (
+        "your own table; 'train FILE.csv' is short for 'train table --data FILE.csv'",
+        "Meta-train on the tasks of a table, beside first-order MAML and a network pretrained on "
+        "all tasks; print how they do on tasks held out. Each row belongs to the task that one "
+        "column names, and has a target to be predicted from its other columns. Columns are "
+        "standardised by the tasks to train on. A CSV file has a header; an npz file has an array "
+        "per column.",
+    ),
 }
 
 
@@ -150,9 +167,10 @@ def _add_experiment(experiments: Any, name: str) -> None:
         text = "; ".join(f"{preset}: {_settings_shown(of)}" for preset, of in presets.items())
         add("--preset", choices=presets, default="paper", help=f"named settings: {text}")
     for setting in dataclasses.fields(EXPERIMENTS[name].Config):
-        if setting.name in SETTINGS:
-            options = SETTINGS[setting.name] | SETTINGS_OF.get(name, {}).get(setting.name, {})
-            if setting.default != "" and "default" not in options["help"]:
+        own = SETTINGS_OF.get(name, {}).get(setting.name, {})
+        if setting.name in SETTINGS or own:
+            options = SETTINGS.get(setting.name, {}) | own
+            if setting.default not in ("", ()) and "default" not in options["help"]:
                 options["help"] += f" (default: {_shown(setting.default)})"
             add(f"--{setting.name}", **options, default=argparse.SUPPRESS)
     parser.set_defaults(run=_train, experiment=name, out=Path("runs") / name)
@@ -186,6 +204,13 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to below 1")
+    return share
+
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "data": {"metavar": "PATH", "help": "folder with the archives, or with omniglot28.npz"},
     "seed": {
@@ -216,6 +241,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ways": {"type": _at_least(2), "metavar": "N", "help": "classes per task"},
     "norm": {"choices": ["none", "batch", "layer"], "help": "of the hidden layers"},
     "spread": {"type": _rate, "metavar": "SD", "help": "standard deviation of initial weights"},
+    "mirrored": {
+        "action": argparse.BooleanOptionalAction,
+        "help": "train on mirror images as characters too",
+    },
     "characters": {"type": _at_least(1), "metavar": "N", "help": "characters not in the test"},
     "validation": {"type": _at_least(0), "metavar": "N", "help": "of these, for validation"},
 }
@@ -225,7 +254,29 @@ SETTINGS_OF: dict[str, dict[str, Any]] = {
         "shots": {"help": "support examples per class"},
         "queries": {"help": "query examples per class (default: as many as shots)"},
         "every": {"help": "outer steps between checkpoints, and between validations"},
-    }
+    },
+    "table": {
+        "data": {"help": "CSV or npz file"},
+        "task": {"metavar": "COLUMN", "help": "which task a row belongs to"},
+        "target": {"metavar": "COLUMN", "help": "what is to be predicted"},
+        "features": {
+            "nargs": "+",
+            "metavar": "COLUMN",
+            "help": "what to predict it from (default: all other columns)",
+        },
+        "kind": {
+            "choices": table.KINDS,
+            "help": "of the target; classification if it is text",
+        },
+        "small": {
+            "choices": ["drop", "error"],
+            "help": "what becomes of tasks with fewer than shots + queries rows",
+        },
+        "seed": {"help": "of initialisation, draws, and the choice of tasks held out"},
+        "held": {"type": _share, "metavar": "SHARE", "help": "of the tasks held out for the test"},
+        "validation": {"type": _share, "metavar": "SHARE", "help": "of the tasks, for validation"},
+        "every": {"help": "outer steps between checkpoints, and between validations"},
+    },
 }
 
 
@@ -233,6 +284,8 @@ def _train(options: argparse.Namespace) -> int:
     config, run = _config(options).prepared(), options.resume or options.out
     beside = [] if options.alone else [one for one in config.BESIDE if one != config.learner]
     print(f"{config.iterations} outer steps of {config.tasks} tasks each; run folder: {run}")
+    if about := getattr(EXPERIMENTS[config.NAME], "about", None):
+        print(about(config))
     for learner in (config.learner, *beside):
         folder = run if learner == config.learner else run / learner
         one = dataclasses.replace(config, learner=learner)
@@ -261,8 +314,9 @@ def _config(options: argparse.Namespace) -> Config:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings named on the command line."""
-    given = {name: value for name, value in vars(options).items() if name in SETTINGS}
-    return {**given, **({"hidden": tuple(given["hidden"])} if "hidden" in given else {})}
+    names = SETTINGS.keys() | SETTINGS_OF.get(options.experiment, {}).keys()
+    given = {name: value for name, value in vars(options).items() if name in names}
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
 
 
 def _report(

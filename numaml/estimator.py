@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .grouped import Grouped, numbered, standardise
+from .grouped import Grouped, numbered, standardise, standardised
 from .learner import Adapted, Learner, Scaling
 from .maml import first_order_meta_gradient, meta_gradient
 from .mlp import MLP
@@ -93,7 +93,7 @@ class _Estimator:
         about = {"estimator": type(self).__name__, "meta_gradient": self.meta_gradient}
         start = Learner(model, theta, self.alpha, self.steps, scaling, classes, about)
         state = train(
-            model, theta, _scaled(source, scaling, dtype), alpha=self.alpha, steps=self.steps,
+            model, theta, standardised(source, scaling, dtype), alpha=self.alpha, steps=self.steps,
             iterations=self.iterations, beta=self.beta, decay=self.decay, rng=rng,
             gradient=GRADIENTS[self.meta_gradient],
         )  # fmt: skip
@@ -353,12 +353,3 @@ class MAMLClassifier(_Estimator):
         from sklearn.utils import ClassifierTags, Tags, TargetTags
 
         return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags())
-
-
-def _scaled(source: Grouped, scaling: Scaling | None, dtype: Any) -> Grouped:
-    """The same rows as the network takes them."""
-    x, y = source.x, source.y
-    if scaling is not None:
-        x = (x - scaling.x_mean) / scaling.x_scale
-        y = y if y.ndim == 1 else (y - scaling.y_mean) / scaling.y_scale
-    return replace(source, x=x.astype(dtype), y=y if y.ndim == 1 else y.astype(dtype))

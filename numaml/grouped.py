@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -194,6 +194,15 @@ def standardise(x: Array, y: Array | None = None, n_out: int = 1) -> Scaling:
     """
     y_mean, y_scale = (np.zeros(n_out), np.ones(n_out)) if y is None else _moments(y, "y")
     return Scaling(*_moments(x, "x"), y_mean, y_scale)
+
+
+def standardised(source: Grouped, scaling: Scaling | None, dtype: Any = np.float64) -> Grouped:
+    """The same rows in standard units, numbers y too, as the network takes them."""
+    x, y = source.x, source.y
+    if scaling is not None:
+        x = (x - scaling.x_mean) / scaling.x_scale
+        y = y if y.ndim == 1 else (y - scaling.y_mean) / scaling.y_scale
+    return replace(source, x=x.astype(dtype), y=y if y.ndim == 1 else y.astype(dtype))
 
 
 def _moments(columns: Array, name: str) -> tuple[Array, Array]:

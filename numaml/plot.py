@@ -47,8 +47,9 @@ def learning_curve(trained: dict[str, Trained], path: Path, loss: str) -> None:
     for learner, one in validated.items():
         grid[1].plot(*zip(*one.state.scores, strict=True), color=COLOURS[learner])
     if validated:
-        grid[1].set_ylabel("accuracy")
-        grid[1].set_title("Validation, on characters not trained on", loc="left")
+        lowest = min(score for one in validated.values() for _, score in one.state.scores)
+        grid[1].set_ylabel("accuracy" if lowest >= 0 else "−squared error")
+        grid[1].set_title("Validation, on classes or tasks not trained on", loc="left")
     for axes in grid:
         _plain(axes)
     grid[-1].set_xlabel("outer step")
@@ -180,4 +181,15 @@ def _omniglot_figures(
     return paths
 
 
-FIGURES = {"sinusoid": _sinusoid_figures, "omniglot": _omniglot_figures}
+def _table_figures(
+    trained: dict[str, Trained], _rows: list[dict[str, Any]], run: Path, _seed: int
+) -> list[Path]:
+    path = run / "learning_curve.png"
+    classifies = next(iter(trained.values())).config.classes
+    learning_curve(trained, path, "cross-entropy" if classifies else "squared error")
+    return [path]
+
+
+FIGURES = {
+    "sinusoid": _sinusoid_figures, "omniglot": _omniglot_figures, "table": _table_figures,
+}  # fmt: skip

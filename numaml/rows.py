@@ -51,7 +51,7 @@ class Csv(NamedTuple):
         found = np.empty((len(self.rows), len(places)))
         for row, cells in enumerate(self.rows):
             for k, place in enumerate(places):
-                found[row, k] = _number(cells[place])
+                found[row, k] = number(cells[place])
         if not np.isfinite(found).all():
             row, k = (int(index) for index in np.argwhere(~np.isfinite(found))[0])
             got = self.rows[row][places[k]]
@@ -70,8 +70,8 @@ class Csv(NamedTuple):
         return self.header.index(column)
 
 
-def _number(text: str) -> float:
-    """The number, or NaN if it is none."""
+def number(text: str) -> float:
+    """The number that a cell holds, or NaN if it holds none."""
     try:
         return float(text) if "_" not in text else math.nan
     except ValueError:

@@ -1,0 +1,272 @@
+"""Your own table: from a file to a run folder, by tasks and never by rows."""
+
+import csv
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from numaml import Learner, cli, experiment, table
+from numaml.training import State
+
+SHORT = ["--iterations", "40", "--every", "20", "--hidden", "6", "--tasks", "4"]
+COLUMNS = ["--task", "pig", "--target", "weight"]
+
+
+def numaml(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def pigs(count=12, weeks=11, rng=0):
+    """Rows (pig, feed, week, weight); the last pig was weighed three times only."""
+    rng, rows = np.random.default_rng(rng), []
+    for pig in range(count):
+        start, gain, feed = rng.normal(25, 3), rng.normal(7, 1), rng.uniform(1, 2)
+        rows += [
+            (f"p{pig}", f"{feed:.3f}", week, f"{start + feed * gain * week:.2f}")
+            for week in range(1, (weeks if pig < count - 1 else 3) + 1)
+        ]
+    return rows
+
+
+def write(path, rows, header=("pig", "feed", "week", "weight")):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write(tmp_path / "pigs.csv", pigs())
+
+
+@pytest.fixture
+def config(data):
+    return table.Config(data=str(data), task="pig", target="weight", hidden=(6,)).prepared()
+
+
+def test_from_a_file_to_predictions(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert numaml("train", data, *COLUMNS, "--out", run, *SHORT) == 0
+    said = capsys.readouterr().out
+    assert "7 tasks to train on, 2 to validate with, 2 held out for the test; 1 dropped" in said
+    assert "mean squared error, in the target's units, 5 support rows (2 held-out tasks" in said
+    for name in ("MAML, exact", "first-order MAML", "pretrained on all tasks"):
+        assert name in said
+    results = list(csv.DictReader((run / "results.csv").read_text().splitlines()))
+    assert len(results) == 3 * 11
+    assert (run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert numaml("evaluate", run) == 0
+    assert capsys.readouterr().out.strip() in said
+
+    learner = Learner.load(run / "learner.npz")
+    assert learner.provenance["features"] == ["feed", "week"]
+    new = tmp_path / "new.csv"
+    new.write_text("week,feed,weight,pig\n1,1.5,33,new\n4,1.5,60,new\n")
+    assert numaml("adapt", run, "--support", new, "--query", new, "--out", tmp_path / "p.csv") == 0
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    predicted = np.array([row["predicted weight"] for row in csv.DictReader(lines)], float)
+    want = learner.adapt([[1.5, 1], [1.5, 4]], [33.0, 60.0]).predict([[1.5, 1], [1.5, 4]])
+    assert (predicted == want).all()
+
+
+def test_it_learns_what_a_task_is(tmp_path):
+    """Adapted errors far below the unadapted, and below one network for all."""
+    data, run = write(tmp_path / "pigs.csv", pigs(40)), tmp_path / "run"
+    some = ["--iterations", "400", "--hidden", "16"]
+    assert numaml("train", data, *COLUMNS, "--out", run, *some) == 0
+    rows = list(csv.DictReader((run / "results.csv").read_text().splitlines()))
+    mse = {(row["learner"], int(row["steps"])): float(row["mse"]) for row in rows}
+    assert mse["exact", 3] < 0.5 * mse["exact", 0]
+    assert mse["exact", 3] < 0.5 * mse["pretrained", 0]
+
+
+def test_classes_by_text_and_by_choice(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    rows = [
+        (f"u{user}", *x.round(3), ("no", "yes")[int(x @ taste > 0)], int(x @ taste > 0))
+        for user, taste in enumerate(rng.normal(size=(12, 2)))
+        for x in rng.normal(size=(14, 2))
+    ]
+    data = write(tmp_path / "songs.csv", rows, ("user", "a", "b", "likes", "like"))
+    common = ["--task", "user", "--features", "a", "b", *SHORT, "--alone"]
+    run = tmp_path / "text"
+    assert numaml("train", data, "--target", "likes", *common, "--out", run) == 0
+    assert "accuracy, 5 support rows" in capsys.readouterr().out
+    assert Learner.load(run / "learner.npz").classes.tolist() == ["no", "yes"]
+    run = tmp_path / "number"
+    choice = ["--kind", "classification"]
+    assert numaml("train", data, "--target", "like", *choice, *common, "--out", run) == 0
+    learner = Learner.load(run / "learner.npz")
+    assert learner.classes.tolist() == [0, 1]
+    assert (learner.scaling.y_mean == 0).all()
+    assert (learner.scaling.y_scale == 1).all()
+    scores = State.load(run).scores
+    assert all(0 <= score <= 1 for _, score in scores)
+
+
+def test_npz_is_a_table_too(data, tmp_path):
+    rows = pigs()
+    arrays = {
+        "pig": np.array([row[0] for row in rows]),
+        "x": np.array([row[1:3] for row in rows], float),
+        "weight": np.array([row[3] for row in rows], float),
+    }
+    np.savez(tmp_path / "pigs.npz", **arrays)
+    from_npz = table.read(str(tmp_path / "pigs.npz"), "pig", "weight")
+    from_csv = table.read(str(data), "pig", "weight")
+    assert from_npz.features == ("x0", "x1")
+    assert (from_npz.x == from_csv.x).all()
+    assert (from_npz.y == from_csv.y).all()
+    assert (from_npz.groups == from_csv.groups).all()
+    assert from_npz.classes.size == from_csv.classes.size == 0
+
+
+def test_the_split_is_by_task(config):
+    whole = config.whole()
+    parts = [set(table.labels(part)) for part in config.parts(whole)]
+    assert [len(part) for part in parts] == [7, 2, 2]
+    assert len(set.union(*parts)) == 11
+    other = dataclasses.replace(config, seed=1)
+    assert set(table.labels(other.parts(whole)[0])) != parts[0]
+
+
+def test_units_are_those_of_the_training_tasks(config, tmp_path):
+    whole = config.whole()
+    train, held = (set(table.labels(config.parts(whole)[i])) for i in (0, 2))
+    scaling = config.scaling(whole)
+    mine = np.isin(whole.groups, list(train))
+    assert scaling.x_mean == pytest.approx(whole.x[mine].mean(0), rel=1e-14)
+    assert scaling.y_scale == pytest.approx(whole.y[mine].std(0), rel=1e-14)
+    rows = [(*row[:3], float(row[3]) + 1000 * (row[0] in held)) for row in pigs()]
+    changed = dataclasses.replace(config, data=str(write(tmp_path / "held.csv", rows)))
+    shifted = changed.prepared()
+    assert all(
+        (a == b).all() for a, b in zip(shifted.scaling(shifted.whole()), scaling, strict=True)
+    )
+
+
+def test_errors_are_in_the_targets_units(config):
+    """The same learner in kilograms and in grams: a million times the squared error."""
+    theta = config.model.init(0)
+
+    def error(factor):
+        folder = experiment.Path(config.data).parent
+        rows = [(*row[:3], float(row[3]) * factor) for row in pigs()]
+        one = dataclasses.replace(config, data=str(write(folder / "unit.csv", rows))).prepared()
+        return table.errors_on_held_tasks(experiment.Trained(one, State(theta, None)), 0)
+
+    assert error(1000) == pytest.approx(1e6 * error(1), rel=1e-9)
+
+
+def test_the_order_of_rows_does_not_matter(config, tmp_path):
+    rows = pigs()
+    np.random.default_rng(3).shuffle(rows)
+    data = write(tmp_path / "shuffled.csv", rows)
+    assert dataclasses.replace(config, data=str(data)).prepared().checksum == config.checksum
+
+
+def test_resuming_goes_on_with_the_same_data_only(data, tmp_path, capsys):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    for folder in (run, whole):
+        assert numaml("train", data, *COLUMNS, "--out", folder, *SHORT, "--alone") == 0
+    # Back to the middle, as a kill would leave it.
+    state = State.load(run)
+    config = table.Config.load(run)
+    half = []
+
+    def stop(iteration, *_):
+        half.append(iteration)
+        if iteration == 20:
+            raise RuntimeError
+
+    for path in run.iterdir():
+        if path.name != "config.json":
+            path.unlink()
+    (run / "config.json").unlink()
+    with pytest.raises(RuntimeError):
+        experiment.fit(config, run, False, stop)
+    assert numaml("train", "table", "--resume", run, "--alone") == 0
+    again = State.load(run)
+    assert (again.theta == state.theta).all()
+    assert again.values == state.values
+    assert again.scores == state.scores
+    data.write_text(data.read_text().replace(",1,", ",1.5,", 1))
+    assert numaml("evaluate", run) == 2
+    assert "does not hold the rows this run was trained on" in capsys.readouterr().err
+    content = json.loads((whole / "config.json").read_text())
+    assert content["experiment"] == "table"
+
+
+BAD = {
+    "an empty cell": ("p0,1.1,,30\n", "row 2, column 'week'.*is empty"),
+    "text in a feature": ("p0,1.1,two,30\n", "row 2, column 'week'.*'two'.*want a number"),
+    "a number that is none": ("p0,1.1,nan,30\n", "row 2, column 'week'.*'nan'.*want a number"),
+    "an infinite one": (
+        "p0,1.1,1,inf\n",
+        "column 'weight'.*cells are numbers, 'inf' is not",
+    ),
+    "no task": (",1.1,1,30\n", "row 2, column 'pig'.*is empty"),
+    "no target": ("p0,1.1,1,\n", "row 2, column 'weight'.*is empty"),
+    "a typing error": ("p0,1.1,1,3o\n", "cells are numbers, '3o' is not; mend it, or say"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_cell_is_named(data, tmp_path, capsys, case):
+    line, message = BAD[case]
+    header, rest = data.read_text().split("\n", 1)
+    data.write_text(f"{header}\n{line}{rest}")
+    assert numaml("train", data, *COLUMNS, "--out", tmp_path / "run") == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "sow"}, "no column 'sow'; it has pig, feed, week, weight"),
+        ({"task": "weight"}, "want three kinds of columns"),
+        ({"features": ("week", "weight")}, "want three kinds of columns"),
+        ({"shots": 9}, "shots = 9 and queries = 5 need 14"),
+        ({"small": "error"}, "group p11 has 3 rows"),
+        ({"held": 0.96}, "has 11 tasks with rows enough; want one at least to train on"),
+        ({"data": ""}, "where is the data"),
+        ({"data": "nowhere.csv"}, "nowhere.csv"),
+        ({"data": "nowhere.npz"}, "nowhere.npz is not there"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said_before_any_work(config, changes, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        dataclasses.replace(config, **({"features": ()} | changes)).prepared()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"t": np.arange(3), "y": np.ones(3), "x": np.array([1.0, np.nan, 2.0])},
+         r"'x', row 1 \(counted from 0\): is nan"),
+        ({"t": np.arange(3), "y": np.ones(3), "x": np.ones(4)}, "arrays with a row for each"),
+        ({"t": np.arange(3), "y": np.ones(3), "x": np.ones((3, 2, 2))}, r"shape \(3, 2, 2\)"),
+        ({"t": np.arange(3), "y": np.ones(3), "x": np.array([None, 1, 2])}, "not a readable npz"),
+        ({"t": np.arange(3), "y": np.ones(3), "x": np.array(["a", "b", "c"])}, "want numbers"),
+        ({}, "holds nothing"),
+    ],
+)  # fmt: skip
+def test_a_bad_npz_is_named(tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        table.read(str(tmp_path / "bad.npz"), "t", "y")
+
+
+def test_one_class_and_no_rows(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("t,x,y\n")
+    with pytest.raises(ValueError, match="has no rows"):
+        table.read(str(path), "t", "y")
+    path.write_text("t,x,y\na,1,cat\nb,2,cat\n")
+    with pytest.raises(ValueError, match="column 'y' has one class, cat"):
+        table.read(str(path), "t", "y")
