@@ -2,16 +2,20 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from . import __version__, characters, experiment, judge, sinusoid
 from .audit import audit
 from .experiment import LEARNERS, Config, Trained
+from .lock import locked
 from .primitives import ACTIVATIONS
 
 PROG = "numaml"
@@ -20,22 +24,56 @@ EXPERIMENTS: dict[str, Any] = {"sinusoid": sinusoid, "omniglot": characters}  # 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args(arguments)
+    _open_output()
     try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # the reader has seen enough, as head does
+            _complain(f"{PROG}: the output cannot be written: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at exit
+        return 2
+
+
+def _open_output() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the start
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # to stay open
+    if hasattr(sys.stdout, "reconfigure"):  # Windows writes files in encodings without λ
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _complain(text: str) -> None:
+    with suppress(OSError):  # nobody is listening
+        print(text, file=sys.stderr)
+
+
+def _run(arguments: list[str] | None) -> int:
+    options = argparse.Namespace()
+    try:
+        _parser().parse_args(arguments, options)
         return int(options.run(options))
     except KeyboardInterrupt:
-        print(f"\ninterrupted; nothing is lost: {_resume_hint(options)}", file=sys.stderr)
+        _complain(f"\ninterrupted; nothing is lost: {_resume_hint(options)}")
         return 130
+    except BrokenPipeError:
+        raise
+    except MemoryError as error:
+        _complain(f"{PROG}: not enough memory. {error}")
+        return 2
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+        _complain(f"{PROG}: {error}")
         return 2
 
 
 def _resume_hint(options: argparse.Namespace) -> str:
-    if "experiment" not in options:
+    run = getattr(options, "resume", None) or getattr(options, "out", None)
+    if run is None or not (run / "config.json").is_file():
         return "run it again"
-    run = options.resume or options.out
-    return f"continue with {PROG} train {options.experiment} --resume {run}"
+    alone = " --alone" * options.alone
+    return f"continue with {PROG} train {options.experiment} --resume {run}{alone}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,13 +243,15 @@ def _train(options: argparse.Namespace) -> int:
     config, run = _config(options).prepared(), options.resume or options.out
     beside = [] if options.alone else [one for one in config.BESIDE if one != config.learner]
     print(f"{config.iterations} outer steps of {config.tasks} tasks each; run folder: {run}")
-    for learner in (config.learner, *beside):
-        folder = run if learner == config.learner else run / learner
-        one = dataclasses.replace(config, learner=learner)
-        there = options.resume is not None and (folder / "config.json").exists()
-        with _progress(LEARNERS[learner], config.iterations) as progress:
-            experiment.fit(one, folder, there, progress)
-    return _report(EXPERIMENTS[config.NAME], experiment.load(run, type(config)), run, config.seed)
+    with locked(run):
+        for learner in (config.learner, *beside):
+            folder = run if learner == config.learner else run / learner
+            one = dataclasses.replace(config, learner=learner)
+            there = options.resume is not None and (folder / "config.json").exists()
+            with _progress(LEARNERS[learner], config.iterations) as progress:
+                experiment.fit(one, folder, there, progress)
+        trained = experiment.load(run, type(config))
+        return _report(EXPERIMENTS[config.NAME], trained, run, config.seed)
 
 
 def _config(options: argparse.Namespace) -> Config:
@@ -241,9 +281,9 @@ def _report(
     module: Any, trained: dict[str, Trained], run: Path, seed: int, figures: bool = True
 ) -> int:
     rows = module.results(trained, seed)
-    experiment.write_results(rows, run)
     print()
     print(module.table(rows))
+    experiment.write_results(rows, run)
     if figures:
         _draw(trained, rows, run, seed)
     return 0
@@ -258,7 +298,9 @@ def _draw(trained: dict[str, Trained], rows: list[dict[str, Any]], run: Path, se
     from . import plot
 
     kind = next(iter(trained.values())).config.NAME
-    print("figures: " + ", ".join(map(str, plot.FIGURES[kind](trained, rows, run, seed))))
+    with np.errstate(all="ignore"):  # the curves of who diverges at test leave the picture
+        paths = plot.FIGURES[kind](trained, rows, run, seed)
+    print("figures: " + ", ".join(map(str, paths)))
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ FLOORS = [
     ("maml", "mlp"),
     ("factored",),
     ("params", "primitives", "normalisation"),
-    ("validation",),
+    ("validation", "lock"),
 ]
 ALONE = (
     "maml",
@@ -39,6 +39,7 @@ ALONE = (
     "normalisation",
     "validation",
     "tasks",
+    "lock",
 )  # import nothing of ours
 CORE = ("params", "primitives", "mlp", "maml")
 CORE_LINES, FUNCTION_LINES = 300, 30
