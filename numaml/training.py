@@ -106,7 +106,8 @@ class State:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``checkpoint.npz`` and the tables ``metrics.csv`` and ``validation.csv``.
 
-        Each is written whole or not at all; the last only if there were validations.
+        Each is written whole or not at all; the last only if there were validations. The tables
+        are made from what the checkpoint holds, and made again when a run is resumed.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,6 +132,7 @@ class State:
         write_table(folder / "metrics.csv", ("iteration", "meta_value"), means)
         if self.scores:
             write_table(folder / "validation.csv", ("iteration", "score"), self.scores)
+        _settle(folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> State:
@@ -229,8 +231,12 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-    with suppress(OSError):  # the new name survives a power cut too, where folders can be opened
-        descriptor = os.open(path.parent, os.O_RDONLY)
+
+
+def _settle(folder: Path) -> None:
+    """Make the new names survive a power cut too, where a folder can be opened (Windows cannot)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -359,7 +365,10 @@ def _keep(state: State, folder: Any, validate: Callable[[Array], float] | None =
         try:
             state.save(folder)
         except OSError as error:
-            raise type(error)(f"{error}; {_kept(folder)}; make room there, then resume") from error
+            raise type(error)(
+                f"{error}; {_kept(folder)}; make room, then resume it "
+                "(resume=True, on the command line --resume)"
+            ) from error
 
 
 def _kept(folder: Any) -> str:
