@@ -46,8 +46,10 @@ def _open_output() -> None:
 
 
 def _complain(text: str) -> None:
+    """Say it as one printable text, whatever somebody's files or paths put into it."""
+    safe = (one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
     with suppress(OSError):  # nobody is listening
-        print(text, file=sys.stderr)
+        print("".join(safe), file=sys.stderr)
 
 
 def _run(arguments: list[str] | None) -> int:
