@@ -68,13 +68,15 @@ def test_a_second_command_is_refused_until_the_first_is_dead(tmp_path, capsys):
     command = [sys.executable, "-m", "numaml", "train", "sinusoid", "--out", str(folder), *TINY]
     first = subprocess.Popen([*command, "--iterations", str(10**9)], stderr=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL)  # fmt: skip
-    wait_for(folder / "checkpoint.npz")
-    for option in ("--resume", "--out"):
-        assert numaml_command("train", "sinusoid", option, folder) == 2
-        error = capsys.readouterr().err
-        assert f"another run (PID {first.pid}) is training in {folder}; wait for it" in error
-    first.kill()
-    first.wait()
+    try:
+        wait_for(folder / "checkpoint.npz")
+        for option in (["--resume", folder, "--iterations", 5], ["--out", folder, *TINY]):
+            assert numaml_command("train", "sinusoid", *option) == 2
+            error = capsys.readouterr().err
+            assert f"another run (PID {first.pid}) is training in {folder}; wait for it" in error
+    finally:
+        first.kill()
+        first.wait()
     assert (folder / ".lock").exists()
     stop = str(State.load(folder).iteration + 40)
     resume = ["train", "sinusoid", "--resume", folder, "--alone", "--iterations", stop]
