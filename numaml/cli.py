@@ -46,8 +46,8 @@ def _open_output() -> None:
 
 
 def _complain(text: str) -> None:
-    """Say it as one printable text, whatever somebody's files or paths put into it."""
-    safe = (one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+    """Say it in one printable line, whatever somebody's files or paths put into it."""
+    safe = (one if one.isprintable() else ascii(one)[1:-1] for one in text)
     with suppress(OSError):  # nobody is listening
         print("".join(safe), file=sys.stderr)
 
@@ -58,7 +58,8 @@ def _run(arguments: list[str] | None) -> int:
         _parser().parse_args(arguments, options)
         return int(options.run(options))
     except KeyboardInterrupt:
-        _complain(f"\ninterrupted; nothing is lost: {_resume_hint(options)}")
+        _complain("")  # ends the line that ^C stands in
+        _complain(f"interrupted; nothing is lost: {_resume_hint(options)}")
         return 130
     except BrokenPipeError:
         raise
