@@ -397,6 +397,14 @@ def test_a_learner_that_diverges_at_test_warns_of_nothing(tmp_path, capsys, monk
     assert (tmp_path / "run" / "adaptation.png").exists()
 
 
+def test_a_figure_is_whole_or_not_there(tmp_path, capsys, monkeypatch, no_file_above):
+    monkeypatch.setattr(cli, "_draw", DRAW)
+    no_file_above(20_000)
+    assert numaml_command("train", "sinusoid", "--out", tmp_path / "run", *TINY) == 2
+    assert "learning_curve.png cannot be written: File too large" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*.png"))
+
+
 def test_ctrl_c_before_there_is_a_run_says_so(tmp_path, capsys, monkeypatch):
     def interrupted(_options):
         raise KeyboardInterrupt
