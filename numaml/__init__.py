@@ -6,6 +6,7 @@
 from . import check, omniglot
 from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .mlp import MLP
+from .shards import sharded
 from .tasks import Batch, FewShot, Sinusoids, Tasks, glyphs, split_classes
 from .training import accuracies, evaluate, train
 
@@ -25,6 +26,7 @@ __all__ = [
     "meta_gradient",
     "meta_value",
     "omniglot",
+    "sharded",
     "split_classes",
     "train",
 ]

@@ -8,6 +8,7 @@ package with one term removed and see it fail.
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from .check import TINY, Mod, complex_step, dual_gradient, relative_error
 from .factored import Known, Vector, Weight, pays
 from .mlp import MLP
 from .normalisation import AXES, EPSILON, normalise
+from .shards import sharded
 from .tasks import Batch, Tasks
 
 Array = np.ndarray[Any, Any]
@@ -445,6 +447,15 @@ def _m4() -> float:
     return relative_error(gradient, np.mean(want, axis=0))
 
 
+def _m5() -> float:
+    """Six tasks in four shards, whose sizes cannot be equal."""
+    model, tasks = _model(), _tasks()
+    with ThreadPoolExecutor(1) as executor:
+        value, gradient = sharded(executor, 4)(model, _theta(), tasks, ALPHA, 3)
+    want = maml.meta_value(model, _theta(), tasks, ALPHA, 3)
+    return max(abs(value / want - 1), _meta_directions(gradient, ALPHA, 3))
+
+
 def _o1() -> float:
     """Adam against its own definition, coordinate by coordinate."""
     gradients = np.random.default_rng(8).normal(size=(4, 3))
@@ -503,5 +514,6 @@ CHECKS: dict[str, Check] = {
         ALPHA / 3, 50)),
     "(M3) meta-gradient, K = 2": ("dual numbers over GF(2^61 − 1)", 0.0, _m3_field),
     "(M4) first-order": ("complex step at φ_K; differs from (M3)", ROUNDING, _m4),
+    "(M5) tasks in shards": ("complex step of the meta-value", ROUNDING, _m5),
     "(O1) Adam": ("its definition as a sum", ROUNDING, _o1),
 }  # fmt: skip

@@ -242,3 +242,28 @@ def test_busy_sets_the_threads_and_leaves_no_process(monkeypatch, tmp_path):
     text = (tmp_path / "busy.md").read_text()
     assert "12.0 ms, ×1.0 | 3.00 ms, ×0.2" in text
     assert "n = 101 (`a @ b`) and n = 81 (`a @ b.T`)" in text
+
+
+def test_shards_are_timed_and_their_bytes_counted(tmp_path, monkeypatch):
+    import cluster
+
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # the script sets it: put it back afterwards
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert cluster.main(["--quick", "--out", str(tmp_path)]) == 0
+    assert written(tmp_path) == {"cluster.json", "cluster.md"}
+    results = json.loads((tmp_path / "cluster.json").read_text())
+    assert all(0 < seconds < 60 for seconds in results["medians"].values())
+    moved = results["bytes"]["2"]
+    theta = 4 * numaml.MLP((784, 256, 128, 64, 64, 5)).size
+    assert 2 * theta < moved["back"] < moved["theta"] < 2 * theta + 2000
+    # 8 tasks, support and query, 5 rows of 784 float32 or one int64, and a class in int64.
+    assert moved["images"] == 8 * 2 * 5 * (784 * 4 + 8)
+    assert moved["numbers"] == 8 * 2 * 5 * (8 + 8)
+
+
+def test_speed_up_by_hand():
+    import cluster
+
+    # 1 s on one core, 4 workers: 1/4 s, a millisecond, and 10 + 4 bytes at 100 bytes a second.
+    got = cluster.speedup(1.0, workers=4, fixed=10, each=1, bandwidth=100)
+    assert got == pytest.approx(1 / (0.25 + cluster.LATENCY + 0.14))

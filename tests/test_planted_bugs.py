@@ -153,6 +153,8 @@ BUGS = [
     ("maml", "    value, lam = model.linearize(phi, Q)[:2]\n    return",
      "    return meta_gradient(model, np.asarray(theta), tasks, alpha, steps)\n    return",
      "(M4)"),
+    ("shards", "sum(size * result[i] for", "sum(sum(sizes) / len(sizes) * result[i] for", "(M5)"),
+    ("shards", "strict=True)) / sum(sizes)", "strict=True)) / len(sizes)", "(M5)"),
     ("training", "0.9 * moments.first + 0.1 * gradient", "gradient", "(O1)"),
     ("training", "0.001 * (gradient * gradient)", "0.001 * gradient", "(O1)"),
     ("training", "beta * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)", "beta", "(O1)"),

@@ -21,6 +21,7 @@ FLOORS = [
     ("sinusoid", "characters"),
     ("experiment",),
     ("audit", "omniglot"),
+    ("shards",),
     ("training", "tasks", "judge", "check/__init__", "check/strategies"),
     ("check/meta", "check/parts"),
     ("check/checks", "check/pieces"),

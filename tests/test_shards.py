@@ -1,0 +1,239 @@
+"""Shards of a meta-batch on executors: the same bits everywhere, right weights, no silence."""
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numaml
+
+from .cases import build
+
+ROOT = Path(__file__).parents[1]
+ROUNDING = 1e-13  # a sum in another order
+
+
+class Now:
+    """An executor that computes at once."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Backwards(Now):
+    """An executor whose last shard is done first."""
+
+    def __init__(self, shards):
+        self.shards, self.waiting = shards, []
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self.waiting.append((future, function, arguments))
+        if len(self.waiting) == self.shards:
+            for late, work, given in self.waiting[::-1]:
+                late.set_result(work(*given))
+        return future
+
+
+def case(n_tasks=7, dtype="f8"):
+    # Wide enough for factored weights, every axis a size of its own.
+    made = build((9, 21, 3), "tanh", "cross_entropy", n_tasks, 2, 4, 0.3, 2, seed=4, norm="batch")
+    return made.model, made.theta.astype(dtype), made.tasks, made.alpha, made.steps
+
+
+def bits(result):
+    value, gradient = result
+    return np.float64(value).tobytes() + gradient.tobytes()
+
+
+def serial(shards, arguments):
+    return numaml.sharded(Now(), shards)(*arguments)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shards", [1, 3, 7])
+def test_the_same_bits_whoever_computes_them(shards, dtype):
+    arguments = case(dtype=dtype)
+    want = serial(shards, arguments)
+    assert want[1].dtype == dtype
+    assert bits(numaml.sharded(Backwards(shards), shards)(*arguments)) == bits(want)
+    for workers in (1, 2, 5):
+        with ThreadPoolExecutor(workers) as executor:
+            assert bits(numaml.sharded(executor, shards)(*arguments)) == bits(want)
+
+
+def test_the_same_bits_from_processes():
+    arguments = case()
+    with ProcessPoolExecutor(2, get_context("spawn")) as executor:
+        assert bits(numaml.sharded(executor, 3)(*arguments)) == bits(serial(3, arguments))
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 5, 7])
+def test_unequal_shards_are_weighted(shards):
+    model, theta, tasks, alpha, steps = case()
+    for gradient in (numaml.meta_gradient, numaml.first_order_meta_gradient):
+        value, slope = numaml.sharded(Now(), shards, gradient)(model, theta, tasks, alpha, steps)
+        want_value, want = gradient(model, theta, tasks, alpha, steps)
+        assert abs(value - want_value) < ROUNDING * abs(want_value)
+        assert numaml.check.relative_error(slope, want) < ROUNDING
+
+
+def test_in_exact_arithmetic_shards_make_no_difference():
+    rng = np.random.default_rng(3)
+    model = numaml.MLP((2, 3, 1), "relu")
+
+    def fractions(*shape):
+        return np.array([Fraction(n, 8) for n in rng.integers(-9, 9, np.prod(shape)).tolist()],
+                        object).reshape(shape)  # fmt: skip
+
+    tasks = numaml.Tasks(*(numaml.Batch(fractions(5, n, 2), fractions(5, n, 1)) for n in (2, 3)))
+    arguments = model, fractions(model.size), tasks, Fraction(1, 3), 2
+    value, gradient = serial(3, arguments)
+    want_value, want = numaml.meta_gradient(*arguments)
+    assert value == want_value
+    assert (gradient == want).all()
+
+
+def test_training_through_shards_resumes_only_with_as_many(tmp_path):
+    model = numaml.MLP((1, 6, 1))
+    settings = {"alpha": 0.01, "steps": 1, "folder": tmp_path, "every": 2}
+
+    def train(shards, iterations, **more):
+        source, gradient = numaml.Sinusoids(tasks=5), numaml.sharded(Now(), shards)
+        start = model.init(0)
+        return numaml.train(
+            model, start, source, gradient=gradient, iterations=iterations, **settings, **more
+        )
+
+    train(2, 2)
+    with pytest.raises(ValueError, match=r"meta_gradient over 2 shards.*over 3 shards"):
+        train(3, 4, resume=True)
+    assert train(2, 4, resume=True).iteration == 4
+
+
+def test_bad_input():
+    arguments = case()
+    for shards, error in ((2.0, TypeError), (True, TypeError), (0, ValueError)):
+        with pytest.raises(error, match=r"shards is .*want an integer >= 1"):
+            numaml.sharded(Now(), shards)
+    with pytest.raises(ValueError, match="got 7 tasks for 8 shards"):
+        serial(8, arguments)
+    one = numaml.Tasks(*(numaml.Batch(b.x[0], b.y[0]) for b in vars(arguments[2]).values()))
+    with pytest.raises(ValueError, match=r"shape \(2, 9\); want a task axis"):
+        serial(1, (*arguments[:2], one, *arguments[3:]))
+
+
+# Workers that fail. These functions are sent to other processes by name.
+
+
+def fails_for_five(model, theta, tasks, alpha, steps):
+    if len(tasks.support.x) == 2:
+        raise FloatingPointError("phi is not finite")
+    return numaml.meta_gradient(model, theta, tasks, alpha, steps)
+
+
+def dies_once(marker, *arguments):
+    """Kill the process that is first to come here; later ones compute."""
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return numaml.meta_gradient(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_an_error_names_the_shard_and_nothing_is_averaged():
+    message = r"shard 1 of 3 \(tasks 0 to 1\) failed: FloatingPointError: phi is not finite; noth"
+    with pytest.raises(RuntimeError, match=message) as caught:
+        numaml.sharded(Now(), 3, fails_for_five)(*case())
+    assert isinstance(caught.value.__cause__, FloatingPointError)
+
+
+def test_shards_not_begun_are_cancelled():
+    class Never(Now):
+        def __init__(self):
+            self.futures = []
+
+        def submit(self, function, *arguments):
+            self.futures.append(Future() if self.futures else super().submit(function, *arguments))
+            return self.futures[-1]
+
+    executor = Never()
+    with pytest.raises(RuntimeError):
+        numaml.sharded(executor, 3, fails_for_five)(*case())
+    assert [future.cancelled() for future in executor.futures] == [False, True, True]
+
+
+def test_a_process_that_dies_is_reported(tmp_path):
+    gradient = functools.partial(dies_once, tmp_path / "died")
+    with (
+        ProcessPoolExecutor(2, get_context("spawn")) as executor,
+        pytest.raises(RuntimeError, match=r"shard \d of 3 \(tasks .*BrokenProcessPool.*nothing"),
+    ):
+        numaml.sharded(executor, 3, gradient)(*case())
+
+
+# Dask's teardown leaves sockets to the garbage collector and says so.
+@pytest.mark.filterwarnings("default")
+def test_dask_does_the_work_of_a_killed_worker_again(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+    arguments = case()
+    cluster = distributed.LocalCluster(
+        n_workers=3, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    )
+    with cluster, distributed.Client(cluster) as client:
+        executor = client.get_executor()
+        assert bits(numaml.sharded(executor, 3)(*arguments)) == bits(serial(3, arguments))
+        gradient = functools.partial(dies_once, str(tmp_path / "died"))
+        again = numaml.sharded(executor, 3, gradient)(*arguments)
+        assert (tmp_path / "died").exists()
+        assert bits(again) == bits(serial(3, arguments))
+
+
+MPI = """
+import sys
+from mpi4py.futures import MPIPoolExecutor
+import numaml
+from tests.test_shards import bits, case
+
+if __name__ == "__main__":
+    with MPIPoolExecutor() as executor:
+        print(executor.num_workers, bits(numaml.sharded(executor, 3)(*case())).hex())
+"""
+
+
+def test_mpi(tmp_path):
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    beside = Path(sys.executable).with_name("mpiexec")
+    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if mpiexec is None:
+        pytest.skip("there is no mpiexec")
+    script = tmp_path / "script.py"
+    script.write_text(MPI)
+    # For Open MPI, which otherwise refuses root, and more processes than cores.
+    lenient = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    done = subprocess.run(
+        [mpiexec, "-n", "3", sys.executable, "-m", "mpi4py.futures", str(script)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, **lenient}, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    workers, result = done.stdout.split()
+    assert workers == "2"
+    assert bytes.fromhex(result) == bits(serial(3, case()))
