@@ -96,7 +96,8 @@ class Config(experiment.Config):
         theta = np.zeros(self.model.size)
         for W, _ in self.model.unpack(theta):
             W[...] = rng.normal(0, self.spread, W.shape)
-        return theta.astype(self.dtype)
+        with np.errstate(over="ignore"):  # train refuses what is not finite
+            return theta.astype(self.dtype)
 
     def images(self) -> tuple[Array, ...]:
         """Drawings (characters, 20, 28, 28) to train on, to validate with, and for the test.
@@ -144,6 +145,7 @@ class Config(experiment.Config):
 
     def prepared(self) -> Self:
         """The settings with the images' checksum, once every source of tasks was tried."""
+        super().prepared()
         self.source()
         self.validator()
         self.tasks_from(self.images()[2], CHUNK, self.shots)

@@ -2,18 +2,22 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from . import __version__, characters, experiment, judge, sinusoid, table
 from .adapting import predictions
 from .audit import audit
 from .experiment import LEARNERS, Config, Trained
 from .learner import Learner
+from .lock import locked
 from .primitives import ACTIVATIONS
 from .rows import read_csv
 from .training import write_table
@@ -25,14 +29,51 @@ EXPERIMENTS: dict[str, Any] = {"sinusoid": sinusoid, "omniglot": characters, "ta
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args(_table_named(sys.argv[1:] if arguments is None else arguments))
+    _open_output()
     try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # the reader has seen enough, as head does
+            _complain(f"{PROG}: the output cannot be written: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at exit
+        return 2
+
+
+def _open_output() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the start
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # to stay open
+    if hasattr(sys.stdout, "reconfigure"):  # Windows writes files in encodings without λ
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _complain(text: str) -> None:
+    """Say it in one printable line, whatever somebody's files or paths put into it."""
+    safe = (one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    with suppress(OSError):  # nobody is listening
+        print("".join(safe), file=sys.stderr)
+
+
+def _run(arguments: list[str] | None) -> int:
+    options = argparse.Namespace()
+    try:
+        given = sys.argv[1:] if arguments is None else arguments
+        _parser().parse_args(_table_named(given), options)
         return int(options.run(options))
     except KeyboardInterrupt:
-        print(f"\ninterrupted; nothing is lost: {_resume_hint(options)}", file=sys.stderr)
+        _complain("")  # ends the line that ^C stands in
+        _complain(f"interrupted; nothing is lost: {_resume_hint(options)}")
         return 130
+    except BrokenPipeError:
+        raise
+    except MemoryError as error:
+        _complain(f"{PROG}: not enough memory. {error}")
+        return 2
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+        _complain(f"{PROG}: {error}")
         return 2
 
 
@@ -45,10 +86,11 @@ def _table_named(arguments: list[str]) -> list[str]:
 
 
 def _resume_hint(options: argparse.Namespace) -> str:
-    if "experiment" not in options:
+    run = getattr(options, "resume", None) or getattr(options, "out", None)
+    if run is None or not (run / "config.json").is_file():
         return "run it again"
-    run = options.resume or options.out
-    return f"continue with {PROG} train {options.experiment} --resume {run}"
+    alone = " --alone" * options.alone
+    return f"continue with {PROG} train {options.experiment} --resume {run}{alone}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -286,13 +328,15 @@ def _train(options: argparse.Namespace) -> int:
     print(f"{config.iterations} outer steps of {config.tasks} tasks each; run folder: {run}")
     if about := getattr(EXPERIMENTS[config.NAME], "about", None):
         print(about(config))
-    for learner in (config.learner, *beside):
-        folder = run if learner == config.learner else run / learner
-        one = dataclasses.replace(config, learner=learner)
-        there = options.resume is not None and (folder / "config.json").exists()
-        with _progress(LEARNERS[learner], config.iterations) as progress:
-            experiment.fit(one, folder, there, progress)
-    return _report(EXPERIMENTS[config.NAME], experiment.load(run, type(config)), run, config.seed)
+    with locked(run):
+        for learner in (config.learner, *beside):
+            folder = run if learner == config.learner else run / learner
+            one = dataclasses.replace(config, learner=learner)
+            there = options.resume is not None and (folder / "config.json").exists()
+            with _progress(LEARNERS[learner], config.iterations) as progress:
+                experiment.fit(one, folder, there, progress)
+        trained = experiment.load(run, type(config))
+        return _report(EXPERIMENTS[config.NAME], trained, run, config.seed)
 
 
 def _config(options: argparse.Namespace) -> Config:
@@ -323,9 +367,9 @@ def _report(
     module: Any, trained: dict[str, Trained], run: Path, seed: int, figures: bool = True
 ) -> int:
     rows = module.results(trained, seed)
-    experiment.write_results(rows, run)
     print()
     print(module.table(rows))
+    experiment.write_results(rows, run)
     if figures:
         _draw(trained, rows, run, seed)
     return 0
@@ -340,7 +384,9 @@ def _draw(trained: dict[str, Trained], rows: list[dict[str, Any]], run: Path, se
     from . import plot
 
     kind = next(iter(trained.values())).config.NAME
-    print("figures: " + ", ".join(map(str, plot.FIGURES[kind](trained, rows, run, seed))))
+    with np.errstate(all="ignore"):  # the curves of who diverges at test leave the picture
+        paths = plot.FIGURES[kind](trained, rows, run, seed)
+    print("figures: " + ", ".join(map(str, paths)))
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from . import __version__
 from .learner import Learner
+from .lock import locked
 from .maml import first_order_meta_gradient, meta_gradient
 from .mlp import MLP
 from .training import Source, State, train, write_table, write_whole
@@ -25,6 +27,7 @@ LEARNERS = {
     "first-order": "first-order MAML",
     "pretrained": "pretrained on all tasks",
 }
+LARGEST_CONFIG = 100_000  # bytes; the longest has some 500
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,15 @@ class Config:
         Outer learning rate (Adam).
     decay : bool
         Whether it falls linearly to 0 at the last outer step.
-    hidden : sequence of int
+    hidden : tuple of int
         Widths of the hidden layers.
     activation, dtype : str
-        As for `numaml.MLP` and its ``init``.
+        As for `numaml.MLP` and its ``init``; of training, float32 or float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not of its kind, negative, or not finite.
     """
 
     NAME: ClassVar[str]
@@ -72,6 +80,15 @@ class Config:
     activation: str = "relu"
     dtype: str = "float32"
 
+    def __post_init__(self) -> None:
+        for setting in dataclasses.fields(self):
+            _check_setting(setting.name, getattr(self, setting.name), setting.default)
+        if self.learner not in LEARNERS or self.dtype not in ("float32", "float64"):
+            raise ValueError(
+                f"learner is {self.learner!r} and dtype {self.dtype!r}; want one of "
+                f"{list(LEARNERS)}, and float32 or float64"
+            )
+
     @property
     def model(self) -> MLP:
         """The network that is trained."""
@@ -91,6 +108,12 @@ class Config:
 
     def prepared(self) -> Self:
         """The settings together with what is to be known of the data; errors before any work."""
+        need, have = self.least_memory(), _memory()
+        if need > have:
+            raise ValueError(
+                f"this needs at least {need / 1e9:.0f} GB of memory, and the machine has "
+                f"{have / 1e9:.0f}: fewer tasks, shots, queries or steps, or a smaller hidden"
+            )
         return self
 
     def finished(self, theta: Array) -> Learner:
@@ -99,6 +122,12 @@ class Config:
         settings.pop("data", None)  # a path of this machine, which those it is sent to have not
         about = {"numaml": __version__, "experiment": self.NAME, **settings}
         return Learner(self.model, theta, self.alpha, self.steps, provenance=about)
+
+    def least_memory(self) -> float:
+        """Bytes that training cannot do without: θ, its gradient, Adam's moments, activations."""
+        model, kept = self.model, self.steps if self.learner == "exact" else 0
+        examples = self.tasks * (self.shots * (kept + 1) + self.queries)
+        return np.dtype(self.dtype).itemsize * (4 * model.size + examples * sum(model.sizes))
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``."""
@@ -120,10 +149,30 @@ class Config:
             if name != cls.NAME:
                 raise ValueError(f"not of the experiment {cls.NAME}, but {name}")
             config = cls(**{**content, "hidden": tuple(content["hidden"])})
-            config.model.init(0, config.dtype)
+            config.model  # noqa: B018  # made once, to be refused now
         except (ValueError, TypeError, KeyError) as error:
             raise _unreadable(folder, error) from error
         return config
+
+
+def _check_setting(name: str, got: Any, default: Any) -> None:
+    """Of the default's kind, and if a number then from 0, or 1 where that is the least."""
+    kind = int | float if isinstance(default, float) else type(default)
+    if not isinstance(got, kind) or isinstance(got, bool) != isinstance(default, bool):
+        raise TypeError(f"{name} is {got!r}; want a {type(default).__name__} as in {default!r}")
+    if isinstance(got, int | float):
+        least = int(name in ("iterations", "every"))
+        if not least <= got < 2**63 or (name == "beta" and not got):
+            wanted = "a number > 0" if name == "beta" else f"a number from {least}, below 2^63"
+            raise ValueError(f"{name} is {got!r}; want {wanted}")
+
+
+def _memory() -> float:
+    """Bytes of memory the machine has, or infinity where it does not say (Windows)."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):
+        return float("inf")
 
 
 def read(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -138,9 +187,11 @@ def read(folder: Path) -> tuple[str, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; want the folder of a training run")
     try:
-        content = json.loads(path.read_text())
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it has {path.stat().st_size} bytes; want at most {LARGEST_CONFIG}")
+        content = json.loads(path.read_bytes())
         return str(content.pop("experiment")), content
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _unreadable(folder, error) from error
 
 
@@ -157,35 +208,42 @@ def fit(config: Config, folder: Path, resume: bool, progress: Callable[..., None
     ------
     FileExistsError
         If the folder holds a run and resume is False.
+    BlockingIOError
+        If another run is training there.
     """
-    _refuse_overwriting(folder, resume)
     source, validator, scores = config.source(), config.validator(), list[float]()
-    config.save(folder)
     rng = np.random.default_rng(config.seed)
+    start, first_order = config.start(rng), config.learner == "first-order"
+    with locked(folder):
+        _refuse_overwriting(folder, resume)
+        config.save(folder)
+        state = train(
+            config.model,
+            start,
+            source,
+            alpha=config.alpha,
+            steps=0 if config.learner == "pretrained" else config.steps,
+            iterations=config.iterations,
+            beta=config.beta,
+            decay=config.decay,
+            gradient=first_order_meta_gradient if first_order else meta_gradient,
+            rng=rng,
+            folder=folder,
+            resume=resume,
+            every=config.every,
+            validate=_noting(scores, validator) if validator else None,
+            progress=lambda iteration, value: progress(iteration, value, *scores[-1:]),
+        )
+        config.finished(Trained(config, state).theta).save(folder / LEARNER)
+    return state
 
+
+def _noting(scores: list[float], validator: Validator) -> Validator:
     def validate(theta: Array) -> float:
-        scores.append(validator(theta))  # type: ignore[misc]  # called only if there is one
+        scores.append(validator(theta))
         return scores[-1]
 
-    state = train(
-        config.model,
-        config.start(rng),
-        source,
-        alpha=config.alpha,
-        steps=0 if config.learner == "pretrained" else config.steps,
-        iterations=config.iterations,
-        beta=config.beta,
-        decay=config.decay,
-        gradient=first_order_meta_gradient if config.learner == "first-order" else meta_gradient,
-        rng=rng,
-        folder=folder,
-        resume=resume,
-        every=config.every,
-        validate=validate if validator else None,
-        progress=lambda iteration, value: progress(iteration, value, *scores[-1:]),
-    )
-    config.finished(Trained(config, state).theta).save(folder / LEARNER)
-    return state
+    return validate
 
 
 def _refuse_overwriting(folder: Path, resume: bool) -> None:
@@ -218,9 +276,16 @@ def load(run: Path, kind: type[Config], **changes: Any) -> dict[str, Trained]:
     """
     beside = [run / name for name in LEARNERS if (run / name / "checkpoint.npz").is_file()]
     folders = (run, *beside)
-    configs = [dataclasses.replace(kind.load(folder), **changes) for folder in folders]
-    states = [State.load(folder) for folder in folders]
-    return {c.learner: Trained(c, state) for c, state in zip(configs, states, strict=True)}
+    trained = {}
+    for folder in folders:
+        config, state = dataclasses.replace(kind.load(folder), **changes), State.load(folder)
+        if len(state.theta) != config.model.size:
+            raise ValueError(
+                f"{folder / 'checkpoint.npz'} has theta of {len(state.theta)} numbers, and "
+                f"{folder / 'config.json'} a network of {config.model.size}; want both of one run"
+            )
+        trained[config.learner] = Trained(config, state)
+    return trained
 
 
 def steps_title(k: int) -> str:

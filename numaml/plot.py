@@ -1,5 +1,6 @@
 """Figures: learning curves, and what adaptation does (needs matplotlib)."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from .characters import CHUNK, PAPER, TEST_STEPS
 from .experiment import LEARNERS, Trained
 from .maml import adapt
 from .tasks import Batch, sinusoid
+from .training import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +31,12 @@ def figure(width: float, height: float) -> "Figure":
     drawn = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(drawn)
     return drawn
+
+
+def _write(drawn: "Figure", path: Path) -> None:
+    content = io.BytesIO()
+    drawn.savefig(content)
+    write_whole(path, content.getvalue())
 
 
 def learning_curve(trained: dict[str, Trained], path: Path, loss: str) -> None:
@@ -54,7 +62,7 @@ def learning_curve(trained: dict[str, Trained], path: Path, loss: str) -> None:
         _plain(axes)
     grid[-1].set_xlabel("outer step")
     grid[0].legend(frameon=False)
-    drawn.savefig(path)
+    _write(drawn, path)
 
 
 def adaptation(trained: dict[str, Trained], path: Path, seed: int) -> None:
@@ -74,7 +82,7 @@ def adaptation(trained: dict[str, Trained], path: Path, seed: int) -> None:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     drawn.suptitle(f"Two tasks never seen before: {PICTURE_SHOTS} points, a few gradient steps")
-    drawn.savefig(path)
+    _write(drawn, path)
 
 
 def _panel(
@@ -125,7 +133,7 @@ def accuracy(trained: dict[str, Trained], rows: list[dict[str, Any]], path: Path
     axes.set_title(f"{ways}-way {shots}-shot, characters never trained on", loc="left")
     _plain(axes)
     axes.legend(frameon=False, loc="lower right")
-    drawn.savefig(path)
+    _write(drawn, path)
 
 
 def one_task(one: Trained, path: Path, seed: int) -> None:
@@ -159,7 +167,7 @@ def _drawings(drawings: dict[str, Any], right: list[Any], path: Path) -> None:
             colour, width = (FAINT, 0.8) if row < 2 else (GREEN if ok else RED, 2.5)
             axes.spines[:].set(color=colour, linewidth=width)
     drawn.suptitle("One task of characters never trained on")
-    drawn.savefig(path)
+    _write(drawn, path)
 
 
 def _sinusoid_figures(

@@ -76,6 +76,9 @@ class Config(experiment.Config):
         # From JSON they come as lists.
         object.__setattr__(self, "features", tuple(self.features))
         object.__setattr__(self, "classes", tuple(self.classes))
+        super().__post_init__()
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}; want one of {', '.join(map(repr, KINDS))}")
 
     @property
     def model(self) -> MLP:
@@ -98,7 +101,7 @@ class Config(experiment.Config):
         whole = found._whole(table)
         found = dataclasses.replace(found, checksum=_checksum(whole))
         found.parts(whole)
-        return found
+        return super(Config, found).prepared()
 
     def whole(self) -> Grouped:
         """All tasks that have rows enough, in the table's units.

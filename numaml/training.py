@@ -10,13 +10,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .lock import locked
 from .maml import Model, inner_loop, lifted, meta_gradient
 
 Array = np.ndarray[Any, Any]
@@ -104,7 +106,8 @@ class State:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``checkpoint.npz`` and the tables ``metrics.csv`` and ``validation.csv``.
 
-        Each is written whole or not at all; the last only if there were validations.
+        Each is written whole or not at all; the last only if there were validations. The tables
+        are made from what the checkpoint holds, and made again when a run is resumed.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +117,7 @@ class State:
             "second": self.moments.second,
             "steps": self.moments.steps,
             "values": np.array(self.values, float),
-            "rng": json.dumps(self.rng.bit_generator.state, default=np.ndarray.tolist),
+            "rng": _state_of(self.rng.bit_generator),
             "settings": json.dumps(self.settings),
         }
         if self.scores:
@@ -129,6 +132,7 @@ class State:
         write_table(folder / "metrics.csv", ("iteration", "meta_value"), means)
         if self.scores:
             write_table(folder / "validation.csv", ("iteration", "score"), self.scores)
+        _settle(folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> State:
@@ -145,44 +149,98 @@ class State:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is not there; want the folder of a training run")
         try:
-            # From memory: a damaged file would be left open otherwise.
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
-                moments = Moments(saved["first"], saved["second"], int(saved["steps"]))
-                rng = _generator(json.loads(str(saved["rng"])))
-                settings = json.loads(str(saved["settings"]))
-                values = saved["values"].tolist()
-                state = cls(saved["theta"], rng, moments, values, settings)
-                if "best" in saved:
-                    state.best = saved["best"]
-                    state.scores = [(int(i), score) for i, score in saved["scores"].tolist()]
-                return state
+            return cls._read(path.read_bytes())
         except Exception as error:  # zipfile and NumPy raise a dozen kinds on damaged bytes
             raise ValueError(
                 f"{path} is not a readable checkpoint ({error}); it was damaged or written by "
                 "something else: train anew in another folder"
             ) from error
 
+    @classmethod
+    def _read(cls, content: bytes) -> State:
+        import zipfile
 
-def _generator(state: dict[str, Any]) -> np.random.Generator:
+        with zipfile.ZipFile(io.BytesIO(content)) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > len(content):  # what `save` writes is not compressed
+            raise ValueError(f"its {len(content)} bytes unpack to {size}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as saved:
+            moments = Moments(saved["first"], saved["second"], int(saved["steps"]))
+            settings, values = json.loads(str(saved["settings"])), saved["values"].tolist()
+            state = cls(saved["theta"], _generator(str(saved["rng"])), moments, values, settings)
+            if "best" in saved:
+                state.best = saved["best"]
+                state.scores = [(int(i), float(score)) for i, score in saved["scores"].tolist()]
+        state._check()
+        return state
+
+    def _check(self) -> None:
+        """What `train` relies on, or an error."""
+        theta, values = self.theta, np.array(self.values)
+        vectors = [theta, *self.moments[:2], *([] if self.best is None else [self.best])]
+        if theta.ndim != 1 or {(v.shape, v.dtype) for v in vectors} != {(theta.shape, theta.dtype)}:
+            raise ValueError(f"theta is {theta.dtype} {theta.shape}, and Adam's moments are not")
+        if theta.dtype.kind not in "fc" or not all(np.isfinite(v).all() for v in vectors):
+            raise ValueError("theta or Adam's moments are not finite numbers")
+        if values.ndim != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise ValueError("its meta-values are not finite numbers")
+        if self.moments.steps != len(values) or not isinstance(self.settings, dict):
+            raise ValueError(f"{self.moments.steps} steps gave {len(values)} meta-values")
+
+
+def _generator(text: str) -> np.random.Generator:
+    state = json.loads(text)
     kind = state["bit_generator"]
     if kind not in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"):
         raise ValueError(f"unknown bit generator {kind!r}")
     bits = getattr(np.random, kind)()
     bits.state = state
+    # NumPy takes positions outside its buffers, and then reads there.
+    inside = state.get("buffer_pos", 0) in range(5)
+    if kind == "MT19937":
+        inside = state["state"]["pos"] in range(625)
+    if not inside or json.loads(_state_of(bits)) != state:
+        raise ValueError(f"not a state of {kind}")
     return np.random.Generator(bits)
 
 
+def _state_of(bits: np.random.BitGenerator) -> str:
+    return json.dumps(bits.state, default=np.ndarray.tolist)
+
+
+UNFINISHED = ".unfinished"  # what the name of a file ends on while it is written
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it: readers see the old one or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file under another name and rename it: readers see the old one or the new.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there is then untouched.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.urandom(4).hex()}{UNFINISHED}")
     try:
-        with temporary.open("wb") as file:
+        with unfinished.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        unfinished.replace(path)
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _settle(folder: Path) -> None:
+    """Make the new names survive a power cut too, where a folder can be opened (Windows cannot)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -259,12 +317,18 @@ def train(
     ------
     FileExistsError
         If folder holds a checkpoint and resume is False.
+    BlockingIOError
+        If another run is training in folder.
     FloatingPointError
-        If the meta-value, the meta-gradient or a score becomes NaN or infinite.
+        If the meta-value, the meta-gradient, Adam's step or a score becomes NaN or infinite: with
+        the cause, the iteration, and what to do. The folder is left as it is.
     KeyboardInterrupt
         On Ctrl-C, after the iteration is complete and its checkpoint written.
+    OSError
+        If the folder cannot be written; its last checkpoint stays.
     ValueError
-        If the checkpoint was made with other settings, or is unreadable.
+        If theta is not finite, the source fails, or the checkpoint was made with other settings or
+        is unreadable.
 
     References
     ----------
@@ -280,10 +344,11 @@ def train(
     >>> sum(state.values[-50:]) < sum(state.values[:50])
     True
     """
-    _check_numbers(beta, iterations=(iterations, 0), every=(every, 1))
+    _check_numbers(alpha, beta, steps=(steps, 0), iterations=(iterations, 0), every=(every, 1))
     settings = _settings(gradient, theta, decay * iterations, alpha=alpha, steps=steps, beta=beta)
-    state = _begin(State(np.array(theta), np.random.default_rng(rng)), settings, folder, resume)
-    with _deferred_interrupt() as interrupted:
+    state = State(np.array(theta), np.random.default_rng(rng), settings=settings)
+    with locked(folder), _deferred_interrupt() as interrupted:
+        state = _begin(state, folder, resume)
         while state.iteration < iterations and not interrupted.is_set():
             _outer_step(state, model, source, gradient, folder)
             progress(state.iteration, state.values[-1])
@@ -295,15 +360,35 @@ def train(
 
 def _keep(state: State, folder: Any, validate: Callable[[Array], float] | None = None) -> None:
     if validate is not None:
-        _validate(state, validate)
+        _validate(state, validate, folder)
     if folder is not None:
-        state.save(folder)
+        try:
+            state.save(folder)
+        except OSError as error:
+            raise type(error)(
+                f"{error}; {_kept(folder)}; make room, then resume it "
+                "(resume=True, on the command line --resume)"
+            ) from error
 
 
-def _validate(state: State, validate: Callable[[Array], float]) -> None:
-    score = float(validate(state.theta))
+def _kept(folder: Any) -> str:
+    """What a run that has to stop leaves behind, in words."""
+    if folder is None:
+        return "no checkpoint: train with a folder to keep one"
+    try:
+        return f"last good checkpoint: iteration {State.load(folder).iteration} in {folder}"
+    except (OSError, ValueError):
+        return f"no checkpoint in {folder}"
+
+
+def _validate(state: State, validate: Callable[[Array], float], folder: Any) -> None:
+    with np.errstate(all="ignore"):
+        score = float(validate(state.theta))
     if not math.isfinite(score):
-        raise FloatingPointError(f"validation at iteration {state.iteration} gave {score}")
+        raise FloatingPointError(
+            f"validation at iteration {state.iteration} gave {score} {_rates(state)}; "
+            f"{_kept(folder)}; want a number: try a smaller alpha or beta"
+        )
     if all(score > earlier for _, earlier in state.scores):
         state.best = state.theta  # never changed in place
     state.scores.append((state.iteration, score))
@@ -314,45 +399,94 @@ def _outer_step(
 ) -> None:
     """One iteration, in place: tasks, meta-gradient, Adam."""
     settings = state.settings
-    tasks = source(state.rng)
-    with np.errstate(over="ignore", invalid="ignore"):  # found out below, with advice
-        value, slope = gradient(model, state.theta, tasks, settings["alpha"], settings["steps"])
-        finite = math.isfinite(value) and np.isfinite(slope).all()
-    if not finite:
-        raise FloatingPointError(_diverged(state, value, folder))
+    try:
+        tasks = source(state.rng)
+    except ValueError as error:
+        raise ValueError(
+            f"no tasks for iteration {state.iteration + 1}: {error}; {_kept(folder)}; "
+            "mend the source of tasks"
+        ) from error
     beta = settings["beta"]
     if "decay" in settings:
         beta *= 1 - state.iteration / settings["decay"]
-    state.theta, state.moments = adam(state.theta, slope, state.moments, beta)
+    with np.errstate(all="ignore"):  # found out below, with advice
+        value, slope = gradient(model, state.theta, tasks, settings["alpha"], settings["steps"])
+        theta, moments = adam(state.theta, slope, state.moments, beta)
+        # A gradient that is not finite makes a theta that is not.
+        finite = np.isfinite(theta).all() and np.isfinite(moments.second).all()
+        if not (finite and math.isfinite(value)):
+            cause, advice = _cause(state, model, tasks, value, slope)
+            raise FloatingPointError(
+                f"training diverged at iteration {state.iteration + 1}: {cause} {_rates(state)}; "
+                f"{_kept(folder)}; {advice}"
+            )
+    state.theta, state.moments = theta, moments
     state.values.append(float(value))
 
 
-def _settings(gradient: MetaGradient, theta: Array, decay: int, **numbers: float) -> dict[str, Any]:
-    name, dtype = getattr(gradient, "__name__", repr(gradient)), str(np.asarray(theta).dtype)
-    settings = {**numbers, "gradient": name, "size": len(theta), "dtype": dtype}
+def _cause(state: State, model: Model, tasks: Any, value: Any, slope: Array) -> tuple[str, str]:
+    """Why an iteration came to no finite numbers, and what to do."""
+    settings = state.settings
+    with suppress(Exception):  # tasks and model may be anything: then say what is known
+        for name in ("support", "query"):
+            batch = getattr(tasks, name)
+            for array in (batch, getattr(batch, "x", 0), getattr(batch, "y", 0)):
+                if np.asarray(array).dtype.kind in "fc" and not np.isfinite(array).all():
+                    return f"the {name} set holds NaN or infinity", "mend the source of tasks"
+        adapted = _adapted(model, state.theta, tasks, settings["alpha"], settings["steps"])
+        for k, (phi, _) in enumerate(adapted):
+            if not np.isfinite(np.asarray(phi)).all():
+                text = f"the inner loop overflowed at step {k} of {settings['steps']}"
+                return text, "try a smaller alpha, or fewer steps"
+    if not math.isfinite(value):
+        return f"the meta-value is {value}", "try a smaller alpha or beta"
+    if not np.isfinite(slope).all():
+        return "the meta-gradient is not finite", "try a smaller alpha or beta"
+    return f"Adam's step overflowed {state.theta.dtype}", "try a smaller beta, or a wider dtype"
+
+
+def _rates(state: State) -> str:
+    return "(" + ", ".join(f"{n} = {state.settings[n]}" for n in ("alpha", "beta", "steps")) + ")"
+
+
+def _settings(gradient: MetaGradient, theta: Array, decay: int, **numbers: Any) -> dict[str, Any]:
+    name, theta = getattr(gradient, "__name__", repr(gradient)), np.asarray(theta)
+    if theta.dtype.kind in "fc" and not np.isfinite(theta).all():
+        index = np.argmin(np.isfinite(theta))
+        raise ValueError(f"theta[{index}] is {theta[index]}; want finite numbers to start from")
+    plain = {key: n.item() if isinstance(n, np.generic) else n for key, n in numbers.items()}
+    settings = {**plain, "gradient": name, "size": len(theta), "dtype": str(theta.dtype)}
     return settings | ({"decay": decay} if decay else {})
 
 
-def _check_numbers(beta: float, **counts: tuple[int, int]) -> None:
+def _check_numbers(alpha: Any, beta: float, **counts: tuple[int, int]) -> None:
     for name, (number, least) in counts.items():
         if not hasattr(number, "__index__") or number < least:
             raise ValueError(f"{name} is {number!r}; want an integer >= {least}")
+    if isinstance(alpha, Real) and not 0 <= float(alpha) < math.inf:
+        raise ValueError(f"alpha is {alpha!r}; want an inner learning rate >= 0")
     if not 0 < beta < math.inf:
         raise ValueError(f"beta is {beta!r}; want an outer learning rate > 0")
 
 
-def _begin(state: State, settings: dict[str, Any], folder: Any, resume: bool) -> State:
-    """The state to start from: the given one, or the folder's if it is to be resumed."""
-    state.settings = settings
-    if folder is None or not (Path(folder) / "checkpoint.npz").exists():
-        _keep(state, folder)  # an unwritable folder is found out now, not after the first hour
+def _begin(state: State, folder: Any, resume: bool) -> State:
+    """The state to start from: the given one, or the folder's if it is to be resumed.
+
+    It is written at once: a folder that is full is found out now, not after the first hour.
+    """
+    if folder is None:
+        return state
+    for left in Path(folder).glob(f".*{UNFINISHED}"):  # by a run that was killed
+        left.unlink(missing_ok=True)
+    if not (Path(folder) / "checkpoint.npz").exists():
+        _keep(state, folder)
         return state
     if not resume:
         raise FileExistsError(
             f"{folder} holds a checkpoint already; resume it (resume=True, on the command line "
             "--resume), or choose another folder"
         )
-    saved = State.load(folder)
+    saved, settings = State.load(folder), state.settings
     for name in settings | saved.settings:
         was, wanted = saved.settings.get(name), settings.get(name)
         if was != wanted:
@@ -360,19 +494,8 @@ def _begin(state: State, settings: dict[str, Any], folder: Any, resume: bool) ->
                 f"{folder} was trained with {name} = {was!r}, not {wanted!r}; "
                 "resume it as it was, or choose another folder"
             )
+    _keep(saved, folder)
     return saved
-
-
-def _diverged(state: State, value: float, folder: Any) -> str:
-    settings = state.settings
-    kept = "no checkpoint: train with a folder to keep one"
-    if folder is not None:
-        kept = f"last good checkpoint: iteration {State.load(folder).iteration} in {folder}"
-    return (
-        f"training diverged at iteration {state.iteration + 1}: the meta-value is {value} or its "
-        f"gradient is not finite (alpha = {settings['alpha']}, beta = {settings['beta']}, "
-        f"steps = {settings['steps']}); {kept}; try a smaller alpha or beta"
-    )
 
 
 @contextmanager

@@ -31,7 +31,7 @@ FLOORS = [
     ("maml", "mlp"),
     ("factored",),
     ("params", "primitives", "normalisation"),
-    ("validation",),
+    ("validation", "lock"),
 ]
 ALONE = (
     "maml",
@@ -41,6 +41,7 @@ ALONE = (
     "validation",
     "tasks",
     "rows",
+    "lock",
 )  # import nothing of ours
 CORE = ("params", "primitives", "mlp", "maml")
 CORE_LINES, FUNCTION_LINES = 300, 30

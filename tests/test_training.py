@@ -176,7 +176,7 @@ def test_a_gradient_that_is_not_finite_is_divergence():
         return value, gradient * np.inf
 
     with (
-        pytest.raises(FloatingPointError, match=r"iteration 1: .* gradient is not finite"),
+        pytest.raises(FloatingPointError, match="iteration 1: the meta-gradient is not finite"),
         np.errstate(invalid="ignore"),
     ):
         run(gradient=bad)
