@@ -55,7 +55,9 @@ def sharded(executor: Executor, shards: int, gradient: MetaGradient = meta_gradi
     -----
     Shards are added in their order, so the bits of the result depend on the number of shards and on
     what NumPy computes for each of them, never on the executor, the number of its workers, or who
-    is done first. Against no shards the sums are taken in another order: equal to rounding.
+    is done first. What NumPy computes depends in its last bits on the kind of processor and on the
+    number of BLAS threads: set ``OPENBLAS_NUM_THREADS`` alike for all workers. Against no shards
+    the sums are taken in another order: equal to rounding.
 
     References
     ----------
@@ -83,9 +85,12 @@ def sharded(executor: Executor, shards: int, gradient: MetaGradient = meta_gradi
         model: Any, theta: Array, tasks: Tasks, alpha: Any, steps: int
     ) -> tuple[Any, Array]:
         parts = list(_split(tasks, shards))
-        futures = [executor.submit(gradient, model, theta, part, alpha, steps) for part in parts]
         sizes = [len(part.support.x) for part in parts]
-        return _mean(_results(futures, sizes), sizes)
+
+        def submit(part: Tasks) -> Future[Any]:
+            return executor.submit(gradient, model, theta, part, alpha, steps)
+
+        return _mean(_results(submit, parts, sizes), sizes)
 
     # What a checkpoint records: the bits depend on the number of shards.
     over_shards.__name__ = f"{getattr(gradient, '__name__', repr(gradient))} over {shards} shards"
@@ -109,13 +114,17 @@ def _split(tasks: Tasks, shards: int) -> Iterator[Tasks]:
         )
 
 
-def _results(futures: list[Future[Any]], sizes: list[int]) -> list[tuple[Any, Array]]:
+def _results(
+    submit: Callable[[Tasks], Future[Any]], parts: list[Tasks], sizes: list[int]
+) -> list[tuple[Any, Array]]:
     """What every shard gave, in order; or an error that names the one that failed."""
-    results: list[tuple[Any, Array]] = []
+    futures, results = list[Any](), list[tuple[Any, Array]]()
     try:
+        futures.extend(submit(part) for part in parts)
         results.extend(future.result() for future in futures)
     except Exception as error:
-        number, first = len(results), sum(sizes[: len(results)])
+        number = len(futures) if len(futures) < len(parts) else len(results)
+        first = sum(sizes[:number])
         raise RuntimeError(
             f"shard {number + 1} of {len(sizes)} (tasks {first} to {first + sizes[number] - 1}) "
             f"failed: {type(error).__name__}: {error}; nothing was averaged, the other shards are "

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
@@ -176,6 +176,23 @@ def test_shards_not_begun_are_cancelled():
     with pytest.raises(RuntimeError):
         numaml.sharded(executor, 3, fails_for_five)(*case())
     assert [future.cancelled() for future in executor.futures] == [False, True, True]
+
+
+def test_an_executor_that_refuses_is_reported_like_a_shard_that_fails():
+    class Broken(Now):
+        def __init__(self):
+            self.futures = []
+
+        def submit(self, function, *arguments):
+            if self.futures:
+                raise BrokenExecutor("a process died")
+            self.futures.append(Future())
+            return self.futures[0]
+
+    executor = Broken()
+    with pytest.raises(RuntimeError, match=r"shard 2 of 3 \(tasks 2 to 3\) failed: BrokenExecutor"):
+        numaml.sharded(executor, 3)(*case())
+    assert executor.futures[0].cancelled()
 
 
 def test_a_process_that_dies_is_reported(tmp_path):
