@@ -24,13 +24,19 @@ PAPER = {(5, 1): "89.7 ± 1.1", (5, 5): "97.5 ± 0.6"}
 LEARN2LEARN = {(5, 1): "88.9"}
 
 # Settings besides the paper's, by name: more query examples make a less noisy meta-gradient, and an
-# outer learning rate that falls to 0 lets it settle, in fewer outer steps. From five shots, what is
-# trained for one step overshoots in the next ones, so it is trained for two.
+# outer learning rate that falls to 0 lets it settle, in fewer outer steps. From five shots or with
+# twenty ways, what is trained for one step overshoots in the next ones, so it is trained for two.
+# Five shots leave so little to do better that more characters to learn from count: mirror images.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "1-shot": {"queries": 5, "decay": True, "iterations": 40_000},
     "5-shot": {
-        "shots": 5, "steps": 2, "tasks": 16, "beta": 2e-3, "decay": True, "iterations": 18_000,
+        "shots": 5, "steps": 2, "tasks": 16, "beta": 2e-3, "decay": True, "iterations": 50_000,
+        "mirrored": True, "validation": 50,
+    },
+    "20-way": {
+        "ways": 20, "steps": 2, "tasks": 16, "queries": 2, "beta": 2e-3, "decay": True,
+        "iterations": 18_000,
     },
 }  # fmt: skip
 
