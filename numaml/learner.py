@@ -411,12 +411,10 @@ def _numbered(y: Array, classes: Array | None, n_out: int) -> Array:
         raise ValueError(f"y has shape {y.shape}; want (n,) labels")
     if classes is None:
         classes = np.arange(n_out)
-    if len(y) and (y.dtype.kind in "UOT") != (classes.dtype.kind == "U"):
+    named = classes.dtype.kind == "U"
+    if len(y) and y.dtype.kind not in ("UOT" if named else "iu"):
         raise TypeError(f"y has dtype {y.dtype}; want labels, each one of {classes.tolist()}")
-    if classes.dtype.kind == "U":
-        y = y.astype(str)
-    elif len(y) and y.dtype.kind not in "iu":
-        raise TypeError(f"y has dtype {y.dtype}; want labels, each one of {classes.tolist()}")
+    y = y.astype(str) if named else y
     found = y[:, None] == classes
     if not found.any(-1).all():
         row = int(np.argmin(found.any(-1)))
@@ -468,7 +466,7 @@ def _read(file: BinaryIO) -> Learner:
         raise ValueError("it was damaged or altered since it was written; copy it again")
     learner = Learner(theta=theta.astype(dtype.newbyteorder("=")), **arguments)
     if _description(learner) != text:
-        raise ValueError("its description is not as Learner.save writes it; save it again")
+        raise ValueError("its description is not as Learner.save writes it; save the learner anew")
     return learner
 
 

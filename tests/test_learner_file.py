@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numaml import MLP, Learner, Scaling
@@ -100,6 +100,7 @@ def test_a_flipped_bit_in_any_byte_is_refused(kept):
         whole[place] ^= 1 << place % 8
 
 
+@settings(deadline=None)  # times of files
 @given(st.data())
 def test_bytes_put_in_taken_out_or_appended_are_refused(tmp_path_factory, data):
     whole = content(LEARNERS["names"])
