@@ -30,9 +30,9 @@ def predictions(
     """
     _check_one_task(learner.provenance.get("task"), support, query)
     features, targets = _columns(learner, support)
-    x, x_query = support.floats(features), query.floats(features)
+    x, y, x_query = support.floats(features), _y(learner, support, targets), query.floats(features)
     with _naming(support):
-        adapted = learner.adapt(x, _y(learner, support, targets), steps)
+        adapted = learner.adapt(x, y, steps)
     with _naming(query):
         predicted = _predicted(adapted, x_query, targets)
     for name in predicted:

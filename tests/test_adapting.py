@@ -117,6 +117,7 @@ def test_bad_files_are_refused_with_their_place(adapt, name):
     *arguments, wanted = BAD[name]
     status, said, out = adapt(*arguments)
     assert (status, wanted in said) == (2, True), said
+    assert said.count("support.csv") + said.count("query.csv") == 1 + ("2 tasks" in wanted), said
     assert not out.exists()
 
 
