@@ -69,6 +69,13 @@ def exact_case(element):
     return model, elements(model.size), numaml.Tasks(*batch), element(3), 2
 
 
+def test_a_network_of_one_layer_may_be_factored(forced):
+    case = build((4, 3), "tanh", "cross_entropy", 5, 8, 9, 0.1, 2, 0)
+    adapt = (case.model, case.theta, case.tasks.support, case.alpha, 2)
+    thin, dense = (forced(numaml.adapt, pays, *adapt) for pays in (True, False))
+    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
+
+
 @pytest.mark.parametrize("element", [check.Mod, lambda n: Fraction(n, 50)])
 def test_exact_arithmetic_does_not_see_the_representation(forced, element):
     case = exact_case(element)
@@ -149,7 +156,14 @@ def test_every_way_to_a_product_is_the_product(h, W):
     assert check.relative_error(factored._product(h, W), h @ W) < SUMMED_OTHERWISE
 
 
-@pytest.mark.parametrize(("n_in", "pairs"), [(500, 1), (501, 2)])
+def test_the_size_of_a_part_is_counted_from_the_examples_of_a_task(monkeypatch):
+    asked = []
+    monkeypatch.setattr(factored, "_tasks_at_once", lambda *counts: asked.append(counts) or 3)
+    factored._product(np.ones((6, 5, 4)), np.ones((4, 7)))
+    assert asked == [(6, 5 * 4 * 7)]
+
+
+@pytest.mark.parametrize(("n_in", "pairs"), [(30, 1), (500, 1), (501, 2)])
 def test_factors_are_stacked_up_to_a_width(n_in, pairs):
     rng = np.random.default_rng(7)
     h, c = rng.normal(size=(5, 2, n_in)), rng.normal(size=(5, 2, 12))
