@@ -127,11 +127,13 @@ def factors(rng, n_in, n_out, ranks, tasks=5):
 @pytest.mark.parametrize(
     ("tasks", "each", "at_once"),
     [
+        (2, 2**16, 2),
         (4, 2**16, 4),  # 2¹⁸ in all: no threads yet
         (12, 2**16, 4),  # the largest divisor of 12 that stays at 2¹⁸
         (10, 2**16, 2),  # 4 would fit, but does not divide 10
         (5, 2**16, 1),
         (32, 2**16, 32),  # 2²¹: threads pay
+        (64, 2**16, 64),
         (3, 2**18 + 1, 3),  # no part is small enough
     ],
 )
@@ -185,6 +187,18 @@ def test_the_first_layer_keeps_its_factors_apart_and_its_products():
     kept = {key: entry[2] for key, entry in known.items()}
     assert np.array_equal(first, h @ weight)
     assert all(known[key][2] is product for key, product in kept.items())
+
+
+def test_only_the_first_layer_keeps_products():
+    """The inputs of the others are new at every step."""
+    model = numaml.MLP((30, 40, 1))
+    rng = np.random.default_rng(10)
+    batch = numaml.Batch(rng.normal(size=(5, 4, 30)), rng.normal(size=(5, 4, 1)))
+    theta, rows = model.lift(model.init(0), batch)
+    phi = theta - 0.1 * model.linearize(theta, rows)[1]
+    for vector in (theta, phi, model.linearize(phi, rows)[1]):
+        assert [weight.known for weight, _ in vector.layers] == [theta.known, None]
+        assert vector.layers[0][0].known is theta.known
 
 
 def test_a_weight_once_multiplied_out_stays_so_and_its_product_is_not_kept():
