@@ -5,6 +5,7 @@ stands on both sides.
 """
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,3 +158,6 @@ def test_floats_in_object_arrays_take_a_float_alpha():
     _, want = numaml.meta_gradient(model, theta, tasks(float), 0.1, 2)
     _, got = numaml.meta_gradient(model, theta.astype(object), tasks(object), 0.1, 2)
     assert numaml.check.relative_error(got.astype(float), want) < 1e-14
+
+    constant = SimpleNamespace(value=lambda theta, batch: 0.0)  # one parameter is enough
+    assert numaml.adapt(constant, np.array([0.5], object), None, 0.1, 0) == [0.5]

@@ -71,6 +71,8 @@ def exact_case(element):
 
 def test_a_network_of_one_layer_may_be_factored(forced):
     case = build((4, 3), "tanh", "cross_entropy", 5, 8, 9, 0.1, 2, 0)
+    thin, dense = (forced(numaml.meta_gradient, pays, *case.arguments)[1] for pays in (True, False))
+    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
     adapt = (case.model, case.theta, case.tasks.support, case.alpha, 2)
     thin, dense = (forced(numaml.adapt, pays, *adapt) for pays in (True, False))
     assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
@@ -127,11 +129,12 @@ def factors(rng, n_in, n_out, ranks, tasks=5):
 @pytest.mark.parametrize(
     ("tasks", "each", "at_once"),
     [
-        (2, 2**16, 2),
+        (3, 2**16, 3),
         (4, 2**16, 4),  # 2¹⁸ in all: no threads yet
         (12, 2**16, 4),  # the largest divisor of 12 that stays at 2¹⁸
         (10, 2**16, 2),  # 4 would fit, but does not divide 10
         (5, 2**16, 1),
+        (31, 2**16, 1),
         (32, 2**16, 32),  # 2²¹: threads pay
         (64, 2**16, 64),
         (3, 2**18 + 1, 3),  # no part is small enough
