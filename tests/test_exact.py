@@ -143,6 +143,8 @@ def test_a_float_alpha_does_not_spoil_exact_arithmetic():
     tasks = tasks_of(fractions, np.random.default_rng(1), (), 2, 2)
     with pytest.raises(TypeError, match="same ring"):
         numaml.meta_gradient(model, theta, tasks, 0.1, 1)
+    with pytest.raises(TypeError, match="theta holds Fraction; want an element of the same ring"):
+        numaml.adapt(model, theta[:1], tasks.support, 0.1, 1)
 
 
 def test_floats_in_object_arrays_take_a_float_alpha():
