@@ -228,8 +228,6 @@ def _plus(a: Any, b: Any) -> Any:
 
 
 def _stacked(pairs: Sequence[Pair]) -> Pair:
-    if len(pairs) == 1:
-        return pairs[0]
     U, V = zip(*pairs, strict=True)
     return np.concatenate(U, axis=-2), np.concatenate(V, axis=-2)
 

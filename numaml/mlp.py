@@ -40,7 +40,7 @@ class Trace(NamedTuple):
     cs: list[Any]  # (c_l, m_l): J_l δ_l, the cotangent of h_{l-1} W_l, and what R{J_l} needs
 
 
-def forward(layers: Weights, x: Array, s: Function, axis: int = 0) -> tuple[list[Array], ...]:
+def forward(layers: Weights, x: Array, s: Function, axis: int) -> tuple[list[Array], ...]:
     """(F1), (F2): every layer's input h, pre-activation z and N; the last z is u."""
     hs, zs, ns = [x], list[Array](), list[Any]()
     for l, (W, b) in enumerate(layers):

@@ -39,6 +39,12 @@ BAD = {
         lambda: MODEL.value(THETA.astype(int), tasks()), TypeError, r"int64.*astype\(float\)"),
     "theta half": (lambda: MODEL.value(THETA.astype("f2"), tasks()), TypeError, r"float16"),
     "too few blocks": (lambda: MODEL.pack([(np.ones((2, 3)), np.ones(3))]), ValueError, r"2 pairs"),
+    "one layer too many": (
+        lambda: MLP((2, 3)).pack([(np.ones((2, 3)), np.ones(3)), (np.ones((3, 2)), np.ones(2))]),
+        ValueError, r"got 2 layers; sizes=\(2, 3\) need 1 pairs"),
+    "integer blocks": (
+        lambda: MLP((2, 3)).pack([(np.ones((2, 3), int), np.ones(3, int))]), TypeError,
+        r"theta has dtype int64"),
     "transposed block": (
         lambda: MODEL.pack([(np.ones((3, 2)), np.ones(3)), (np.ones((3, 2)), np.ones(2))]),
         ValueError, r"W1 has shape \(3, 2\); want exactly \(2, 3\)"),
@@ -132,6 +138,7 @@ FUNCTIONS = (
         ({"alpha": np.ones(3)}, TypeError, "want one real number"),
         ({"theta": np.zeros((5, MODEL.size))}, ValueError, r"want one row \(P,\)"),
         ({"theta": np.zeros(3)}, ValueError, r"need \(17,\)"),
+        ({"theta": 1.0}, ValueError, r"theta has shape \(\); want one row"),
     ],
 )
 def test_bad_arguments_of_the_meta_functions(function, change, error, message):

@@ -69,6 +69,15 @@ def exact_case(element):
     return model, elements(model.size), numaml.Tasks(*batch), element(3), 2
 
 
+def test_a_network_of_one_layer_may_be_factored(forced):
+    case = build((4, 3), "tanh", "cross_entropy", 5, 8, 9, 0.1, 2, 0)
+    thin, dense = (forced(numaml.meta_gradient, pays, *case.arguments)[1] for pays in (True, False))
+    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
+    adapt = (case.model, case.theta, case.tasks.support, case.alpha, 2)
+    thin, dense = (forced(numaml.adapt, pays, *adapt) for pays in (True, False))
+    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
+
+
 @pytest.mark.parametrize("element", [check.Mod, lambda n: Fraction(n, 50)])
 def test_exact_arithmetic_does_not_see_the_representation(forced, element):
     case = exact_case(element)
@@ -110,3 +119,97 @@ def test_nothing_of_the_callers_is_changed():
     assert np.array_equal(theta, case.theta)
     assert np.array_equal(x, case.tasks.support.x)
     assert np.array_equal(first, numaml.meta_gradient(*case.arguments)[1])
+
+
+def factors(rng, n_in, n_out, ranks, tasks=5):
+    shapes = [((tasks, rank, n_in), (tasks, rank, n_out)) for rank in ranks]
+    return [tuple(rng.normal(size=shape) for shape in pair) for pair in shapes]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "each", "at_once"),
+    [
+        (3, 2**16, 3),
+        (4, 2**16, 4),  # 2¹⁸ in all: no threads yet
+        (12, 2**16, 4),  # the largest divisor of 12 that stays at 2¹⁸
+        (10, 2**16, 2),  # 4 would fit, but does not divide 10
+        (5, 2**16, 1),
+        (31, 2**16, 1),
+        (32, 2**16, 32),  # 2²¹: threads pay
+        (64, 2**16, 64),
+        (3, 2**18 + 1, 3),  # no part is small enough
+    ],
+)
+def test_products_are_taken_in_parts_too_small_for_threads(tasks, each, at_once):
+    assert factored._tasks_at_once(tasks, each) == at_once
+
+
+@pytest.mark.parametrize(
+    ("h", "W"),
+    [
+        ((12, 16, 64), (64, 63)),  # in three parts of four tasks
+        ((2, 3, 4), (4, 5)),  # in one
+        ((3, 4), (4, 5)),
+        ((12, 16, 64), (12, 64, 63)),
+        ((6, 3, 1), (1, 5)),
+        ((6, 3, 1), (6, 1, 5)),
+    ],
+)
+def test_every_way_to_a_product_is_the_product(h, W):
+    rng = np.random.default_rng(6)
+    h, W = rng.normal(size=h), rng.normal(size=W)
+    assert check.relative_error(factored._product(h, W), h @ W) < SUMMED_OTHERWISE
+
+
+def test_the_size_of_a_part_is_counted_from_the_examples_of_a_task(monkeypatch):
+    asked = []
+    monkeypatch.setattr(factored, "_tasks_at_once", lambda *counts: asked.append(counts) or 3)
+    factored._product(np.ones((6, 5, 4)), np.ones((4, 7)))
+    assert asked == [(6, 5 * 4 * 7)]
+
+
+@pytest.mark.parametrize(("n_in", "pairs"), [(30, 1), (500, 1), (501, 2)])
+def test_factors_are_stacked_up_to_a_width(n_in, pairs):
+    rng = np.random.default_rng(7)
+    h, c = rng.normal(size=(5, 2, n_in)), rng.normal(size=(5, 2, 12))
+    weight = factored.Weight(None, factors(rng, n_in, 12, (2, 3)))
+    want = weight.multiplied_out()
+    assert check.relative_error(h @ weight, h @ want) < SUMMED_OTHERWISE
+    assert len(weight.pairs) == pairs
+    assert check.relative_error(c @ weight.mT, c @ want.mT) < SUMMED_OTHERWISE
+
+
+def test_the_first_layer_keeps_its_factors_apart_and_its_products():
+    """Stacked, x would be a new array at every step, and x Uᵀ no product that is known."""
+    rng = np.random.default_rng(8)
+    base, h, known = rng.normal(size=(20, 12)), rng.normal(size=(5, 2, 20)), {}
+    weight = factored.Weight(base, factors(rng, 20, 12, (2, 3)), known)
+    first = h @ weight
+    assert len(weight.pairs) == 2
+    assert set(known) == {(id(h), id(M)) for M in (base, *(U for U, _ in weight.pairs))}
+    kept = {key: entry[2] for key, entry in known.items()}
+    assert np.array_equal(first, h @ weight)
+    assert all(known[key][2] is product for key, product in kept.items())
+
+
+def test_only_the_first_layer_keeps_products():
+    """The inputs of the others are new at every step."""
+    model = numaml.MLP((30, 40, 1))
+    rng = np.random.default_rng(10)
+    batch = numaml.Batch(rng.normal(size=(5, 4, 30)), rng.normal(size=(5, 4, 1)))
+    theta, rows = model.lift(model.init(0), batch)
+    phi = theta - 0.1 * model.linearize(theta, rows)[1]
+    for vector in (theta, phi, model.linearize(phi, rows)[1]):
+        assert [weight.known for weight, _ in vector.layers] == [theta.known, None]
+        assert vector.layers[0][0].known is theta.known
+
+
+def test_a_weight_once_multiplied_out_stays_so_and_its_product_is_not_kept():
+    rng = np.random.default_rng(9)
+    base, h, known = rng.normal(size=(5, 20, 12)), rng.normal(size=(5, 2, 20)), {}
+    pairs = factors(rng, 20, 12, (1,))
+    weight = factored.Weight(base, pairs, known)
+    want = h @ (base + pairs[0][0].mT @ pairs[0][1])
+    assert check.relative_error(h @ weight, want) < SUMMED_OTHERWISE
+    assert not weight.pairs
+    assert not known  # another matrix at every step: kept, it would only fill memory

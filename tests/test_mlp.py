@@ -145,6 +145,15 @@ def test_init():
         assert not b.any()
     relu = numaml.MLP((300, 200, 100)).init(0)
     assert np.allclose(relu, np.sqrt(2) * theta)
+    own = (np.tanh, np.cos, None)
+    for activation in (
+        "identity",
+        "softplus",
+        "sigmoid",
+        "square",
+        own,
+    ):  # a gain of 1 but for relu
+        assert np.array_equal(numaml.MLP((300, 200, 100), activation).init(0), theta)
 
 
 def test_inputs_are_never_changed():
