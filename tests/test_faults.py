@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -182,49 +183,53 @@ def test_resuming_makes_the_tables_anew(tmp_path):
     assert found == [whole] * 5
 
 
-@pytest.fixture
-def no_file_above():
-    """The kernel refuses to let a file grow beyond so many bytes, as it does on a full disk."""
+@contextmanager
+def no_file_above(bytes_):
+    """The kernel refuses to let a file grow beyond so many bytes, as it does on a full disk.
+
+    No longer than that: pytest's own output may be a file, and larger.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda bytes_: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path, no_file_above):
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
     run(tmp_path / "run", 20)
     before, seen = content(tmp_path / "run"), []
-    no_file_above(len(before["checkpoint.npz"]) + 100)
-    with pytest.raises(OSError, match=r"checkpoint.npz cannot be written: File too large; last "
-                       r"good checkpoint: iteration 30 .*make room, then resume it"):  # fmt: skip
+    refused = (r"checkpoint.npz cannot be written: File too large; last good checkpoint: "
+               r"iteration 30 .*make room, then resume it")  # fmt: skip
+    size = len(before["checkpoint.npz"])
+    with no_file_above(size + 100), pytest.raises(OSError, match=refused):
         run(tmp_path / "run", resume=True, progress=lambda i, _: seen.append(i))
     assert seen[-1] == 40
     assert set(content(tmp_path / "run")) == set(before)
-    no_file_above(len(before["checkpoint.npz"]) - 100)
-    with pytest.raises(OSError, match="iteration 30 in"):
+    with no_file_above(size - 100), pytest.raises(OSError, match="iteration 30 in"):
         run(tmp_path / "run", resume=True, progress=lambda *_: pytest.fail("too late"))
-    no_file_above(10**6)
     run(tmp_path / "run", resume=True)
     run(tmp_path / "whole")
     assert content(tmp_path / "run") == content(tmp_path / "whole")
 
 
-def test_a_disk_that_is_full_is_found_out_before_the_first_iteration(tmp_path, no_file_above):
-    no_file_above(0)
-    with pytest.raises(OSError, match=r"cannot be written: File too large; no checkpoint in"):
+def test_a_disk_that_is_full_is_found_out_before_the_first_iteration(tmp_path):
+    refused = "cannot be written: File too large; no checkpoint in"
+    with no_file_above(0), pytest.raises(OSError, match=refused):
         run(tmp_path, progress=lambda *_: pytest.fail("too late"))
     assert not content(tmp_path)
 
 
-def test_a_full_disk_is_one_line_of_the_command(tmp_path, no_file_above, capsys):
-    no_file_above(1000)
-    assert numaml_command("train", "sinusoid", "--out", tmp_path / "run", *TINY) == 2
+def test_a_full_disk_is_one_line_of_the_command(tmp_path, capsys):
+    with no_file_above(1000):
+        assert numaml_command("train", "sinusoid", "--out", tmp_path / "run", *TINY) == 2
     assert "run/checkpoint.npz cannot be written: File too large" in capsys.readouterr().err
     assert set(content(tmp_path / "run")) == {"config.json"}
-    no_file_above(10**7)
     assert numaml_command("train", "sinusoid", "--resume", tmp_path / "run", "--alone") == 0
     capsys.readouterr()
-    no_file_above(10)
-    assert numaml_command("evaluate", tmp_path / "run") == 2
+    with no_file_above(10):
+        assert numaml_command("evaluate", tmp_path / "run") == 2
     printed = capsys.readouterr()
     assert "results.csv cannot be written" in printed.err
     assert "MAML, exact" in printed.out
@@ -397,10 +402,10 @@ def test_a_learner_that_diverges_at_test_warns_of_nothing(tmp_path, capsys, monk
     assert (tmp_path / "run" / "adaptation.png").exists()
 
 
-def test_a_figure_is_whole_or_not_there(tmp_path, capsys, monkeypatch, no_file_above):
+def test_a_figure_is_whole_or_not_there(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_draw", DRAW)
-    no_file_above(20_000)
-    assert numaml_command("train", "sinusoid", "--out", tmp_path / "run", *TINY) == 2
+    with no_file_above(20_000):
+        assert numaml_command("train", "sinusoid", "--out", tmp_path / "run", *TINY) == 2
     assert "learning_curve.png cannot be written: File too large" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("*.png"))
 
