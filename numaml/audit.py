@@ -329,7 +329,7 @@ def _factors() -> tuple[list[tuple[Array, Array]], Array]:
 def _w1() -> float:
     pairs, matrices = _factors()
     base, h, c = (np.random.default_rng(11).normal(size=shape) for shape in
-                  ((N_IN, N_OUT), (T, 5, N_IN), (T, 5, N_OUT)))  # fmt: skip
+                  ((N_IN, N_OUT), (T, 4, N_IN), (T, 4, N_OUT)))  # fmt: skip
     errors = []
     first_layer: Known = {}
     for known in (None, first_layer):
@@ -340,6 +340,8 @@ def _w1() -> float:
         errors += [relative_error(h @ weight, products) for _ in range(2)]  # then from memory
         if known is None:
             errors.append(relative_error(c @ weight.mT, [c[t] @ want[t].T for t in range(T)]))
+    rows, turned = pairs[0][0], Weight(None, [(h, c)], first_layer)  # h rowsᵀ is in memory
+    errors.append(relative_error(rows @ turned, [rows[t] @ h[t].T @ c[t] for t in range(T)]))
     return max(errors)
 
 

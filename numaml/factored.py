@@ -84,7 +84,9 @@ class Weight:
         known = self.known
         if known is None:
             return product(h, M)
-        key = id(h), id(M)
+        key, turned = (id(h), id(M)), (id(M), id(h))
+        if turned in known and product is _gram:  # h Uᵀ is (U hᵀ)ᵀ
+            return known[turned][2].mT
         if key not in known:
             known[key] = h, M, product(h, M)  # with h and M, so that their ids stay theirs
         return known[key][2]
@@ -223,8 +225,9 @@ def _weight(W: Any) -> Weight:
     return W if isinstance(W, Weight) else Weight(W)
 
 
-def _plus(a: Any, b: Any) -> Any:
-    return b if a is None else a + b
+def _plus(a: Any, fresh: Any) -> Any:
+    """``a + fresh`` in the memory of ``fresh``, which nothing else holds."""
+    return fresh if a is None else np.add(a, fresh, out=fresh)
 
 
 def _stacked(pairs: Sequence[Pair]) -> Pair:
