@@ -57,9 +57,10 @@ class Weight:
             base = _plus(base, -number * other.base)
         pairs = list(self.pairs)
         for U, V in other.pairs:
-            same = [i for i, (mine, _) in enumerate(pairs) if mine is U]
-            if same:  # the same rows again, e.g. the support inputs at every inner step
-                pairs[same[0]] = (U, pairs[same[0]][1] - number * V)
+            for i, (mine, V_) in enumerate(pairs):
+                if mine is U:  # the same rows again, e.g. the support inputs at every inner step
+                    pairs[i] = (U, V_ - number * V)
+                    break
             else:
                 pairs.append((U, -number * V))
         return Weight(base, pairs, self.known)
@@ -68,8 +69,7 @@ class Weight:
         self._settle()
         product = None
         if self.base is not None:
-            kept = self.known is not None and self.base.ndim == 2
-            product = self._once(h, self.base, _product) if kept else _product(h, self.base)
+            product = _product(h, self.base) if self._own else self._once(h, self.base, _product)
         for U, V in self.pairs:
             product = _plus(product, self._once(h, U, _gram) @ V)  # (W1)
         return product
@@ -85,21 +85,26 @@ class Weight:
         if known is None:
             return product(h, M)
         key, turned = (id(h), id(M)), (id(M), id(h))
-        if turned in known and product is _gram:  # h Uᵀ is (U hᵀ)ᵀ
+        if turned in known:  # h Uᵀ is (U hᵀ)ᵀ; a base is never on the left
             return known[turned][2].mT
         if key not in known:
             known[key] = h, M, product(h, M)  # with h and M, so that their ids stay theirs
         return known[key][2]
 
+    @property
+    def _own(self) -> bool:
+        """Whether every task has a base of its own, e.g. once its factors are multiplied out."""
+        return self.base is not None and self.base.ndim > 2
+
     def _settle(self) -> None:
         """Before the first product: stack the factors, or multiply them out where that pays."""
         if not self.pairs:
             return
-        n_in, n_out = self.pairs[0][0].shape[-1], self.pairs[0][1].shape[-1]
-        own = self.base is not None and self.base.ndim > 2  # multiplied out at an earlier step
-        if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
+        (U, V), *_ = self.pairs
+        n_in, n_out = U.shape[-1], V.shape[-1]
+        if self._own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
             self.base, self.pairs = self.multiplied_out(), ()
-        elif self.known is None and len(self.pairs) > 1 and n_in + n_out <= STACKED:
+        elif self.known is None and self.pairs[1:] and n_in + n_out <= STACKED:
             self.pairs = [_stacked(self.pairs)]
 
     def multiplied_out(self) -> Any:
@@ -114,7 +119,7 @@ class Weight:
         if self.base is not None:
             np.divide(np.add.reduce(self.base), tasks, out=out)
         for i, (U, V) in enumerate(self.pairs):
-            rows, columns = U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1]) / tasks  # (W3)
+            rows, columns = _rows(U), _rows(V) / tasks  # (W3)
             if i or self.base is not None:
                 out += rows.T @ columns
             else:
@@ -160,9 +165,10 @@ class Vector:
     @classmethod
     def of(cls, outers: Sequence[Outer], sizes: Sequence[int], known: Known | None) -> Vector:
         """The gradient whose layers are Σ hᵀδ and 1ᵀδ; ``known`` is the first layer's."""
-        delta = outers[0][1]
+        (_, delta), *_ = outers
         if any(pays(delta.shape[-2], n_in, n_out) for n_in, n_out in pairwise(sizes)):
-            layers = [(Weight(None, pairs), _ones(delta) @ delta) for pairs, delta in outers]
+            ones = np.ones((1, delta.shape[-2]), delta.dtype)
+            layers = [(Weight(None, pairs), ones @ delta) for pairs, delta in outers]
             layers[0][0].known = known
             return cls(sizes, layers, known=known)
         flat = np.empty((*delta.shape[:-2], size(sizes)), delta.dtype)
@@ -200,7 +206,8 @@ class Vector:
         """Mean over the task axis, as a flat array."""
         if self.flat is not None:
             return np.add.reduce(self.flat, axis) / len(self.flat)
-        total = np.empty(size(self.sizes), self.layers[0][1].dtype)
+        (_, b), *_ = self.layers
+        total = np.empty(size(self.sizes), b.dtype)
         for (W, b), (W_, b_) in zip(unpack(total, self.sizes), self.layers, strict=True):
             W_.mean_over_tasks(len(b_), W)
             np.divide(np.add.reduce(b_, (axis, 1)), len(b_), out=b)
@@ -209,16 +216,12 @@ class Vector:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self.flat is not None:
             return self.flat
-        b = self.layers[0][1]
+        (_, b), *_ = self.layers
         flat = np.empty((*b.shape[:-2], size(self.sizes)), b.dtype)
         for (W, b), (W_, b_) in zip(unpack(flat, self.sizes), self.layers, strict=True):
             W[...] = W_.multiplied_out()
-            b[...] = b_[..., 0, :]
+            b[...] = b_.squeeze(-2)
         return flat
-
-
-def _ones(delta: Array) -> Array:
-    return np.ones((1, delta.shape[-2]), delta.dtype)
 
 
 def _weight(W: Any) -> Weight:
@@ -228,6 +231,11 @@ def _weight(W: Any) -> Weight:
 def _plus(a: Any, fresh: Any) -> Any:
     """``a + fresh`` in the memory of ``fresh``, which nothing else holds."""
     return fresh if a is None else np.add(a, fresh, out=fresh)
+
+
+def _rows(a: Array) -> Array:
+    """The rows of all tasks below one another."""
+    return a.reshape(-1, a.shape[-1])
 
 
 def _stacked(pairs: Sequence[Pair]) -> Pair:
@@ -242,8 +250,8 @@ def _product(h: Array, W: Array) -> Array:
     if W.ndim > 2 or h.ndim == 2:
         return h @ W
     tasks = _tasks_at_once(len(h), h.shape[-2] * W.size)
-    rows = h.reshape(-1, tasks * h.shape[-2], h.shape[-1])
-    return (rows @ W).reshape(*h.shape[:-1], W.shape[-1])
+    rows = h.reshape(len(h) // tasks, tasks * h.shape[-2], h.shape[-1])
+    return (rows @ W).reshape(*h.shape[:-1], *W.shape[1:])
 
 
 @cache
@@ -254,7 +262,7 @@ def _tasks_at_once(tasks: int, each: int) -> int:
     machine whose cores are busy costs a hundred times what the product does.
     """
     if 2**18 < tasks * each < 2**21:
-        fitting = [n for n in range(1, tasks) if tasks % n == 0 and n * each <= 2**18]
+        fitting = [n for n in range(1, tasks) if not tasks % n and n * each <= 2**18]
         return max(fitting, default=tasks)
     return tasks
 

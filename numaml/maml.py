@@ -88,7 +88,7 @@ def adapt(model: Model, theta: Array, support: Any, alpha: Any, steps: int) -> A
     True
     """
     alpha, steps, start, support = _begin(model, theta, alpha, steps, support)
-    if steps == 0:
+    if not steps:
         return np.broadcast_to(
             theta, np.shape(model.value(start, support)) + np.shape(theta)
         ).copy()
@@ -238,8 +238,7 @@ def first_order_meta_gradient(
     """
     alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
     phi = inner_loop(model, theta, S, alpha, steps)
-    value, lam = model.linearize(phi, Q)[:2]
-    return _task_mean(value, lam)  # (M4)
+    return _task_mean(*model.linearize(phi, Q)[:2])  # (M4)
 
 
 def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
@@ -250,7 +249,7 @@ def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
 def _task_mean(value: Any, lam: Any) -> tuple[Any, Array]:
     """Means over the task axis, if there is one: a number (or ring element) and a flat array."""
     if np.ndim(value):
-        value, lam = value.sum(axis=0) / len(value), lam.mean(axis=0)
+        value, lam = value.sum() / len(value), lam.mean(axis=0)
     return np.asarray(value).item(), np.asarray(lam)
 
 
@@ -269,10 +268,11 @@ def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
         raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
     if operator.index(steps) < 0:
         raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
-    if theta.dtype == object:
-        if isinstance(alpha, float) and not isinstance(theta[0], float):
+    if theta.dtype.hasobject:
+        ring = type(theta[0])
+        if isinstance(alpha, float) and not issubclass(ring, float):
             raise TypeError(
-                f"alpha is the float {alpha!r} and theta holds {type(theta[0]).__name__}; "
+                f"alpha is the float {alpha!r} and theta holds {ring.__name__}; "
                 "want an element of the same ring, e.g. Fraction(1, 10)"
             )
         return theta, alpha, operator.index(steps)

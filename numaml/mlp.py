@@ -96,8 +96,7 @@ def r_backward(
             pairs.append((h_dots[l], c))  # (R4) = R{B2}, second term
         outers.append((pairs, delta_dot))
         if l:
-            e_dot = c_dot @ W.mT  # (R3) = R{B1}
-            e_dot += c @ W_dot.mT  # (R3) = R{B1}, second factor
+            e_dot = c_dot @ W.mT + c @ W_dot.mT  # (R3) = R{B1}
             delta_dot = s1[l - 1] * e_dot
             if s2:
                 delta_dot += s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]  # (R3) = R{B1}, second term

@@ -11,7 +11,7 @@ from .validation import as_vector
 # glibc's malloc hands freed memory back to the system above twice the largest block it has freed so
 # far, and faults it in again at the next pass. One untouched block, freed at once, sets that limit
 # to its maximum; small networks run 1.6 times as fast. Elsewhere it does nothing.
-np.empty(31 << 20, np.uint8)
+np.empty(32_000_000, np.uint8)
 
 Array = np.ndarray[Any, Any]
 Layers = list[tuple[Array, Array]]

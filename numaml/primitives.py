@@ -20,13 +20,14 @@ def relu(z: Array) -> Array:
     return z * (z.real > 0)  # (A1)
 
 
-def exp_minus_abs(z: Array, positive: Array) -> Array:
-    return np.exp(z * ~positive - z * positive)  # never overflows; analytic on either side
+def exp_minus_abs(z: Array) -> tuple[Array, Array]:
+    """exp(−|z|), which never overflows and is analytic on either side, and where z > 0."""
+    positive = z.real > 0
+    return np.exp(z * ~positive - z * positive), positive
 
 
 def sigmoid(z: Array) -> Array:
-    positive = z.real > 0
-    e = exp_minus_abs(z, positive)
+    e, positive = exp_minus_abs(z)
     return (positive + e * ~positive) / (1 + e)  # (A2)
 
 
@@ -40,12 +41,12 @@ def sigmoid_second(z: Array) -> Array:
 
 
 def softplus(z: Array) -> Array:
-    positive = z.real > 0
-    return z * positive + np.log1p(exp_minus_abs(z, positive))  # (A3)
+    e, positive = exp_minus_abs(z)
+    return z * positive + np.log1p(e)  # (A3)
 
 
 def tanh_prime(z: Array) -> Array:
-    e = exp_minus_abs(2 * z, z.real > 0)
+    e, _ = exp_minus_abs(2 * z)
     return 4 * e / (1 + e) ** 2  # (A4): 1 − tanh² without its cancellation
 
 

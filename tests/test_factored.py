@@ -213,3 +213,24 @@ def test_a_weight_once_multiplied_out_stays_so_and_its_product_is_not_kept():
     assert check.relative_error(h @ weight, want) < SUMMED_OTHERWISE
     assert not weight.pairs
     assert not known  # another matrix at every step: kept, it would only fill memory
+
+
+def test_what_does_not_fit_is_never_cut_short():
+    """A vector with a layer too few, or a pair of three, is an error wherever it goes."""
+    model = numaml.MLP((30, 40, 2))
+    rng = np.random.default_rng(11)
+    batch = numaml.Batch(rng.normal(size=(5, 4, 30)), rng.normal(size=(5, 4, 2)))
+    theta, rows = model.lift(model.init(0), batch)
+    _, gradient, hvp = model.linearize(theta, rows)
+    short = factored.Vector(model.sizes, gradient.layers[:1], known=theta.known)
+    flat = [([(np.ones((5, 60, 30)), np.ones((5, 60, 40)))], np.ones((5, 60, 40)))]
+    for cut in (
+        lambda: theta - 0.1 * short,
+        lambda: short.mean(0),
+        lambda: np.asarray(short),
+        lambda: hvp(short),
+        lambda: factored.Vector.of(flat, model.sizes, None),
+        lambda: factored._stacked([(batch.x, batch.y), (batch.x, batch.y, batch.y)]),
+    ):
+        with pytest.raises(ValueError, match=r"is (shorter|longer) than"):
+            cut()
