@@ -42,12 +42,18 @@ while True:
 
 @contextmanager
 def load(environment: dict[str, str] | None) -> Iterator[None]:
-    """Another process that multiplies matrices for as long as the context lasts; None: nothing."""
+    """Another process that multiplies matrices for as long as the context lasts; None: nothing.
+
+    In a session of its own, as from another terminal: Linux shares the cores among sessions, and
+    processes of one session disturb each other far less.
+    """
     if environment is None:
         yield
         return
     command = [sys.executable, "-c", MULTIPLY]
-    with subprocess.Popen(command, env={**os.environ, **environment}) as other:  # noqa: S603 (ours)
+    with subprocess.Popen(  # noqa: S603 (ours)
+        command, env={**os.environ, **environment}, start_new_session=True
+    ) as other:
         try:
             time.sleep(1)  # until it multiplies
             yield

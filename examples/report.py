@@ -20,9 +20,9 @@ meta-gradient cannot do without (`examples/limit.py`), and numaml's time over it
 `jit` of `value_and_grad` over `vmap`, the inner loop unrolled or scanned, whichever is faster;
 *JAX in turn* is `jit` of a scan over the tasks, which on a CPU is often the better JAX;
 *torch.func* is `vmap` of `grad_and_value`; *PyTorch loop* is the loop over tasks with
-`create_graph`. *Error*: the largest relative distance of a peer's gradient from numaml's (that of
-first-order MAML in brackets). *\\**: other processes used more than {quiet} cores, which costs
-OpenBLAS more than others (see busy.md).
+`create_graph`. *Wanted*: the ratio that numaml sets out to reach. *Error*: the largest relative
+distance of a peer's gradient from numaml's (that of first-order MAML in brackets). *\\**: other
+processes used more than {quiet} cores, which costs OpenBLAS more than others (see busy.md).
 """.strip().format(quiet=QUIET)
 
 
@@ -102,7 +102,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 def drawing(rows: list[dict[str, Any]]) -> bytes:
     """Times of every row on one logarithmic axis, and where the wanted ratio would put numaml."""
-    drawn = figure(10, 1.6 + 0.42 * len(rows))
+    drawn = figure(11, 1.6 + 0.42 * len(rows))
     axes = drawn.subplots()
     for y, row in enumerate(rows):
         medians = {name: 1e3 * seconds for name, seconds in row["medians"].items()}
@@ -114,8 +114,8 @@ def drawing(rows: list[dict[str, Any]]) -> bytes:
         if row["wanted"] and "JAX vmap" in medians:
             x = medians["JAX vmap"] / row["wanted"]
             axes.scatter(x, y, s=160, marker="o", facecolors="none", edgecolors=INK, lw=0.9,
-                         label="wanted of numaml")  # fmt: skip
-    axes.set_yticks(range(len(rows)), [f"{row['name']}  K={row['steps']}" for row in rows])
+                         label="numaml's target")  # fmt: skip
+    axes.set_yticks(range(len(rows)), [network(row) for row in rows])
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds for one exact meta-gradient, median (left is faster)")

@@ -30,6 +30,8 @@ def predictions(
     """
     _check_one_task(learner.provenance.get("task"), support, query)
     features, targets = _columns(learner, support)
+    if not support.rows:
+        raise ValueError(f"{support.path} has no rows; want one example at least to adapt to")
     x, y, x_query = support.floats(features), _y(learner, support, targets), query.floats(features)
     with _naming(support):
         adapted = learner.adapt(x, y, steps)
@@ -96,13 +98,14 @@ def _predicted(adapted: Adapted, x: Array, targets: list[str]) -> dict[str, Arra
 
 
 def _check_one_task(column: Any, *files: Csv) -> None:
-    tasks = {text for file in files if column in file.header for text in file.texts(column)}
+    named = [file for file in files if column in file.header]
+    tasks = sorted({text for file in named for text in file.texts(column)})
     if len(tasks) > 1:
-        some = ", ".join(sorted(tasks)[:3])
-        paths = " and ".join(str(file.path) for file in files)
+        some = ", ".join(tasks[:3]) + ", …" * (len(tasks) > 3)
+        paths = " and ".join(str(file.path) for file in named)
         raise ValueError(
-            f"{paths} hold {len(tasks)} tasks in column {column!r} ({some}, …); want one: "
-            "take the rows of one task"
+            f"in column {column!r} of {paths} are {len(tasks)} tasks ({some}); want one: take the "
+            "rows of one task"
         )
 
 

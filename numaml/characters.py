@@ -114,7 +114,10 @@ class Config(experiment.Config):
             If they are not those the run was trained on, or there are too few.
         """
         if not self.data:
-            raise ValueError(f"where is the data? Name the folder of {omniglot.CACHE}: --data PATH")
+            raise ValueError(
+                "where is the data? Name the folder with images_background.zip and "
+                "images_evaluation.zip: --data PATH"
+            )
         images = omniglot.load(self.data)
         if self.checksum not in (0, zlib.crc32(images.data)):
             raise ValueError(

@@ -61,7 +61,7 @@ def _run(arguments: list[str] | None) -> int:
     options = argparse.Namespace()
     try:
         given = sys.argv[1:] if arguments is None else arguments
-        _parser().parse_args(_table_named(given), options)
+        _parser().parse_args(_experiment_named(given), options)
         return int(options.run(options))
     except KeyboardInterrupt:
         _complain("")  # ends the line that ^C stands in
@@ -77,11 +77,15 @@ def _run(arguments: list[str] | None) -> int:
         return 2
 
 
-def _table_named(arguments: list[str]) -> list[str]:
-    """``train data.csv`` is short for ``train table --data data.csv``."""
+def _experiment_named(arguments: list[str]) -> list[str]:
+    """``train data.csv`` is ``train table --data data.csv``; a run to resume says what it is."""
     train, *rest = arguments or [""]
-    if train == "train" and rest and rest[0].lower().endswith((".csv", ".npz")):
+    if train != "train" or not rest:
+        return arguments
+    if rest[0].lower().endswith((".csv", ".npz")):
         return [train, "table", "--data", *rest]
+    if rest[0] == "--resume" and len(rest) > 1:
+        return [train, experiment.read(Path(rest[1]))[0], *rest]
     return arguments
 
 
@@ -315,7 +319,11 @@ SETTINGS_OF: dict[str, dict[str, Any]] = {
             "help": "what becomes of tasks with fewer than shots + queries rows",
         },
         "seed": {"help": "of initialisation, draws, and the choice of tasks held out"},
-        "held": {"type": _share, "metavar": "SHARE", "help": "of the tasks held out for the test"},
+        "held": {
+            "type": _share,
+            "metavar": "SHARE",
+            "help": "of the tasks held out for the test, one at least",
+        },
         "validation": {"type": _share, "metavar": "SHARE", "help": "of the tasks, for validation"},
         "every": {"help": "outer steps between checkpoints, and between validations"},
     },
@@ -346,12 +354,14 @@ def _config(options: argparse.Namespace) -> Config:
         given = (module.PRESETS[preset] if preset != "paper" else {}) | given
         return kind(learner="first-order" if options.first_order else "exact", **given)
     saved = kind.load(options.resume)
+    given = {name: value for name, value in given.items() if value != getattr(saved, name)}
     fixed = sorted(set(given) - {"data"} - ({"iterations"} if not saved.decay else set()))
     fixed += ["first-order"] * options.first_order + ["preset"] * (preset != "paper")
     if fixed:
+        why = ", with whose last step the learning rate falls to 0 (--decay)"
         raise ValueError(
-            f"--{fixed[0]} cannot change in a resumed run; leave it out, or "
-            "start another run with --out"
+            f"--{fixed[0]} cannot change in a resumed run{why * (fixed[0] == 'iterations')}; leave "
+            "it out, or start another run with --out"
         )
     return dataclasses.replace(saved, **given)
 
@@ -415,7 +425,7 @@ def _adapt(options: argparse.Namespace) -> int:
         learner, read_csv(options.support), read_csv(options.query), options.steps
     )
     write_table(options.out, header, rows)
-    print(f"predictions: {options.out}, {len(rows)} rows")
+    print(f"predictions: {options.out}, {len(rows)} row{'s'[: len(rows) != 1]}")
     return 0
 
 
@@ -468,7 +478,8 @@ def _progress(title: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def _progress_text(value: float, *score: float) -> str:
-    return f"meta-value {value:.3f}" + "".join(f", validation {one:.1%}" for one in score)
+    shown = (f"{one:.1%}" if one >= 0 else f"{-one:.3g}" for one in score)  # accuracy, or error
+    return f"meta-value {value:.3f}" + "".join(f", validation {one}" for one in shown)
 
 
 def _plain_progress(title: str, total: int) -> Callable[..., None]:

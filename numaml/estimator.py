@@ -20,6 +20,15 @@ Array = np.ndarray[Any, Any]
 GRADIENTS = {"exact": meta_gradient, "first-order": first_order_meta_gradient}
 
 
+def _generator(random_state: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"random_state is {random_state!r}; want None, an integer >= 0 or a numpy Generator"
+        ) from error
+
+
 class NotFittedError(ValueError, AttributeError):
     """A method of an estimator that wants `fit` first; scikit-learn's own where that is loaded."""
 
@@ -88,7 +97,7 @@ class _Estimator:
         model = MLP((n_in, *self.hidden, n_out), self.activation, self.loss, self.norm)
         scaling = self._scaling(source, n_out) if self.standardise else None
         dtype = np.float32 if source.x.dtype == np.float32 else np.float64
-        rng = np.random.default_rng(self.random_state)
+        rng = _generator(self.random_state)
         theta = model.init(rng, dtype)
         about = {"estimator": type(self).__name__, "meta_gradient": self.meta_gradient}
         start = Learner(model, theta, self.alpha, self.steps, scaling, classes, about)

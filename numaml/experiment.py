@@ -208,6 +208,8 @@ def fit(config: Config, folder: Path, resume: bool, progress: Callable[..., None
     ------
     FileExistsError
         If the folder holds a run and resume is False.
+    ValueError
+        If the run has gone further already.
     BlockingIOError
         If another run is training there.
     """
@@ -216,6 +218,7 @@ def fit(config: Config, folder: Path, resume: bool, progress: Callable[..., None
     start, first_order = config.start(rng), config.learner == "first-order"
     with locked(folder):
         _refuse_overwriting(folder, resume)
+        _refuse_going_back(folder, config.iterations)
         config.save(folder)
         state = train(
             config.model,
@@ -251,6 +254,15 @@ def _refuse_overwriting(folder: Path, resume: bool) -> None:
         raise FileExistsError(
             f"{folder} holds a run already; continue it with --resume {folder}, or choose another "
             "folder with --out"
+        )
+
+
+def _refuse_going_back(folder: Path, iterations: int) -> None:
+    done = State.load(folder).iteration if (folder / "checkpoint.npz").exists() else 0
+    if done > iterations:
+        raise ValueError(
+            f"{folder} has {done} outer steps already; want --iterations {done} or more, or "
+            "another run with --out"
         )
 
 

@@ -13,6 +13,8 @@ from .validation import check_name
 
 Array = np.ndarray[Any, Any]
 
+IGNORED = float(np.finfo(np.float64).max)  # the scale of a column of x that never varied
+
 
 @dataclass(frozen=True, eq=False)
 class Grouped:
@@ -112,7 +114,7 @@ class Grouped:
         if self.small == "error" and not large.all():
             raise ValueError(
                 f"group {labels[fewest]} has {counts[fewest]} rows; {needs}: ask for fewer, leave "
-                'the group out, or say small="drop"'
+                'the group out, or let small be "drop"'
             )
         return large
 
@@ -178,7 +180,8 @@ def standardise(x: Array, y: Array | None = None, n_out: int = 1) -> Scaling:
     Returns
     -------
     scaling : Scaling
-        The scale of a column that is the same everywhere is 1.
+        The scale of a column that is the same everywhere is 1 in y. In x it is the largest float:
+        in standard units the column is 0 whatever it holds, since nothing was learned of it.
 
     Raises
     ------
@@ -190,10 +193,10 @@ def standardise(x: Array, y: Array | None = None, n_out: int = 1) -> Scaling:
     >>> import numpy as np
     >>> from numaml.grouped import standardise
     >>> standardise(np.array([[1.0, 7.0], [3.0, 7.0]])).x_scale
-    array([1., 1.])
+    array([1.00000000e+000, 1.79769313e+308])
     """
     y_mean, y_scale = (np.zeros(n_out), np.ones(n_out)) if y is None else _moments(y, "y")
-    return Scaling(*_moments(x, "x"), y_mean, y_scale)
+    return Scaling(*_moments(x, "x", IGNORED), y_mean, y_scale)
 
 
 def standardised(source: Grouped, scaling: Scaling | None, dtype: Any = np.float64) -> Grouped:
@@ -205,7 +208,7 @@ def standardised(source: Grouped, scaling: Scaling | None, dtype: Any = np.float
     return replace(source, x=x.astype(dtype), y=y if y.ndim == 1 else y.astype(dtype))
 
 
-def _moments(columns: Array, name: str) -> tuple[Array, Array]:
+def _moments(columns: Array, name: str, constant: float = 1.0) -> tuple[Array, Array]:
     columns = columns.astype(np.float64)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         mean, scale = columns.mean(0), columns.std(0)
@@ -217,7 +220,7 @@ def _moments(columns: Array, name: str) -> tuple[Array, Array]:
         )
     # The deviation of equal numbers may be their mean's rounding, that of tiny ones may be 0.
     varies = (columns.min(0) < columns.max(0)) & (scale > 0)
-    return mean, np.where(varies, scale, 1.0)
+    return mean, np.where(varies, scale, constant)
 
 
 def numbered(given: Array, name: str) -> tuple[Array, Array]:
@@ -238,7 +241,9 @@ def numbered(given: Array, name: str) -> tuple[Array, Array]:
 def _x(x: Any) -> Array:
     x = _numbers(np.asarray(x), "x")
     if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"x has shape {x.shape}; want (n, n_in): rows are examples")
+        raise ValueError(
+            f"x has shape {x.shape}; want (n, n_in), e.g. x[:, None]: rows are examples"
+        )
     return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
@@ -254,7 +259,9 @@ def _y(y: Array, n: int) -> Array:
 
 def _numbers(array: Array, name: str) -> Array:
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {array.dtype}; want real numbers")
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; want real numbers, e.g. {name}.astype(float)"
+        )
     if not np.isfinite(array).all():
         row = int(np.argwhere(~np.isfinite(array))[0, 0])
         raise ValueError(

@@ -345,7 +345,9 @@ def _table(array: Any, name: str, columns: int) -> Array:
     """An array (n, columns) of real numbers."""
     array = np.asarray(array)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {array.dtype}; want real numbers")
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; want real numbers, e.g. {name}.astype(float)"
+        )
     if array.ndim != 2 or array.shape[1] != columns:
         raise ValueError(f"{name} has shape {array.shape}; want (n, {columns}), rows are examples")
     return array

@@ -42,6 +42,7 @@ def _write(drawn: "Figure", path: Path) -> None:
 def learning_curve(trained: dict[str, Trained], path: Path, loss: str) -> None:
     """Meta-value against outer steps, averaged over windows of them; below it, validation."""
     validated = {learner: one for learner, one in trained.items() if one.state.scores}
+    classifies = loss == "cross-entropy"
     drawn = figure(7, 6.5 if validated else 4)
     grid = drawn.subplots(2 if validated else 1, sharex=True, squeeze=False)[:, 0]
     for learner, one in trained.items():
@@ -53,11 +54,14 @@ def learning_curve(trained: dict[str, Trained], path: Path, loss: str) -> None:
     grid[0].set_ylabel(f"meta-value (query {loss})")
     grid[0].set_title("Training: the loss each learner itself minimises", loc="left")
     for learner, one in validated.items():
-        grid[1].plot(*zip(*one.state.scores, strict=True), color=COLOURS[learner])
+        iterations, scores = np.array(one.state.scores).T
+        if classifies:
+            grid[1].plot(iterations, scores, color=COLOURS[learner])
+        else:  # the score is minus an error, which may grow beyond all bounds
+            grid[1].semilogy(iterations, -scores, color=COLOURS[learner])
     if validated:
-        lowest = min(score for one in validated.values() for _, score in one.state.scores)
-        grid[1].set_ylabel("accuracy" if lowest >= 0 else "−squared error")
-        grid[1].set_title("Validation, on classes or tasks not trained on", loc="left")
+        grid[1].set_ylabel("accuracy" if classifies else loss)
+        grid[1].set_title("Validation, on what was not trained on", loc="left")
     for axes in grid:
         _plain(axes)
     grid[-1].set_xlabel("outer step")
@@ -78,6 +82,8 @@ def adaptation(trained: dict[str, Trained], path: Path, seed: int) -> None:
     for column, learner in enumerate(trained):
         grid[0, column].set_title(LEARNERS[learner], loc="left", color=COLOURS[learner])
         grid[-1, column].set_xlabel("x")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("y")
     grid[0, 0].set_ylim(-6, 6)  # a prediction far outside must not squeeze the rest
     handles, labels = grid[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
@@ -132,7 +138,7 @@ def accuracy(trained: dict[str, Trained], rows: list[dict[str, Any]], path: Path
     axes.set_ylabel("accuracy")
     axes.set_title(f"{ways}-way {shots}-shot, characters never trained on", loc="left")
     _plain(axes)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center right")
     _write(drawn, path)
 
 

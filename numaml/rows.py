@@ -92,18 +92,22 @@ def read_csv(path: str | os.PathLike[str]) -> Csv:
     import csv
 
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; want a CSV file with a header")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             records = [[cell.strip() for cell in record] for record in reader]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}; save it as one") from error
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}, is not CSV: {error}") from error
     numbered = [(n, record) for n, record in enumerate(records, 1) if record not in ([], [""])]
     if not numbered:
         raise ValueError(f"{path} is empty; want a header with the names of the columns")
     (_, header), *rows = numbered
+    if len(header) == 1 and {";", "\t"} & set(header[0]):
+        raise ValueError(f"{path} has one column, {header[0]!r}; want commas between the columns")
     _check_header(path, header)
     for number, record in rows:
         if len(record) != len(header):

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import experiment
 from .experiment import LEARNERS, Trained, Validator, steps_title
-from .grouped import Grouped, split_groups, standardise, standardised
+from .grouped import IGNORED, Grouped, split_groups, standardise, standardised
 from .learner import Learner, Scaling
 from .mlp import MLP
 from .rows import number, read_csv
@@ -120,11 +120,18 @@ class Config(experiment.Config):
         return whole
 
     def _read(self) -> "Table":
-        return read(self.data, self.task, self.target, self.features, self.kind)
+        try:
+            return read(self.data, self.task, self.target, self.features, self.kind)
+        except FileNotFoundError as error:
+            moved = "; if it has moved, name it with --data PATH" if self.checksum else ""
+            raise FileNotFoundError(f"{error}{moved}") from error
 
     def _whole(self, table: "Table") -> Grouped:
         sizes = self.shots, self.queries, self.tasks, self.small
-        return Grouped(table.x, table.y, table.groups, *sizes)
+        try:
+            return Grouped(table.x, table.y, table.groups, *sizes)
+        except ValueError as error:
+            raise ValueError(f"{self.data}, tasks by column {self.task!r}: {error}") from error
 
     def parts(self, whole: Grouped) -> list[Grouped | None]:
         """Sources of tasks in standard units: to train on, to validate with, and for the test."""
@@ -165,11 +172,10 @@ class Config(experiment.Config):
             np.random.default_rng([self.seed, 1])
         )
         measure, sign = (accuracies, 1) if self.classes else (evaluate, -1)
+        steps = 0 if self.learner == "pretrained" else self.steps  # each as it is trained
 
         def score(theta: Array) -> float:
-            return sign * float(
-                measure(self.model, theta, tasks, self.alpha, self.steps)[-1].mean()
-            )
+            return sign * float(measure(self.model, theta, tasks, self.alpha, steps)[-1].mean())
 
         return score
 
@@ -207,37 +213,41 @@ def read(
         raise ValueError("where is the data? Name a CSV or npz file with --data PATH")
     file = _npz(Path(path)) if path.lower().endswith(".npz") else read_csv(path)
     header = list(file.header)
+    for option, name in (("task", task), ("target", target)):
+        if not name:
+            raise ValueError(f"no {option}; name its column with --{option}: {', '.join(header)}")
     for name in (task, target, *features):
         if name not in header:
             raise ValueError(f"{path} has no column {name!r}; it has {', '.join(header)}")
     features = features or tuple(name for name in header if name not in (task, target))
-    if task == target or not features or {task, target} & set(features):
+    if not features or len({task, target, *features}) < 2 + len(features):
         raise ValueError(
             f"task is {task!r}, target {target!r} and the features are {', '.join(features)}; want "
-            "three kinds of columns"
+            "three kinds of columns, each column once"
         )
     groups = np.array(file.texts(task), str)
     if not len(groups):
         raise ValueError(f"{path} has no rows; want a header and a row for each example")
-    if _classifies(path, target, file.texts(target), kind):
+    if _classifies(file, target, kind):
         y, classes = _labels(file.texts(target), f"{path}, column {target!r}")
     else:
         y, classes = file.floats([target])[:, 0], np.empty(0)
     return Table(file.floats(features), y, groups, features, classes)
 
 
-def _classifies(path: str, target: str, texts: list[str], kind: str) -> bool:
+def _classifies(file: Any, target: str, kind: str) -> bool:
     """Whether the target is classes: by kind, or if no cell of it is a number."""
     if kind != "by target":
         return kind == "classification"
-    numbers = sum(math.isfinite(number(text)) for text in texts)
-    if 0 < numbers < len(texts):
-        wrong = next(text for text in texts if not math.isfinite(number(text)))
+    texts = file.texts(target)
+    numbers = [math.isfinite(number(text)) for text in texts]
+    if any(numbers) and not all(numbers):
+        row = numbers.index(False)
         raise ValueError(
-            f"{path}, column {target!r}: {numbers} of {len(texts)} cells are numbers, {wrong!r} is "
-            "not; mend it, or say --classification"
+            f"{file.cell(row, target)}: got {texts[row]!r}, and {sum(numbers)} of {len(texts)} "
+            "cells are numbers; mend it, or say --kind classification"
         )
-    return numbers == 0
+    return not any(numbers)
 
 
 def _labels(texts: list[str], where: str) -> tuple[Array, Array]:
@@ -248,6 +258,11 @@ def _labels(texts: list[str], where: str) -> tuple[Array, Array]:
     classes, y = np.unique(cells, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"{where} has one class, {classes[0]}; want two or more")
+    if 2 * len(classes) > len(texts):
+        raise ValueError(
+            f"{where} has {len(classes)} different labels in {len(texts)} rows, e.g. {texts[0]!r}; "
+            "want classes with several rows each, or numbers, with a decimal point"
+        )
     return y, classes
 
 
@@ -266,6 +281,10 @@ class Npz(NamedTuple):
         """One column as text."""
         return [str(cell) for cell in self.columns[column].tolist()]
 
+    def cell(self, row: int, column: str) -> str:
+        """Where a cell is, for an error message."""
+        return f"{self.path}, {column!r}, row {row} (counted from 0)"
+
     def floats(self, columns: Sequence[str]) -> Array:
         """Columns of numbers, (n, number of columns)."""
         for name in columns:
@@ -275,8 +294,8 @@ class Npz(NamedTuple):
             if not np.isfinite(array).all():
                 row = int(np.argmin(np.isfinite(array)))
                 raise ValueError(
-                    f"{self.path}, {name!r}, row {row} (counted from 0): is {array[row]}, want a "
-                    "number: fill it or leave the row out"
+                    f"{self.cell(row, name)}: is {array[row]}, want a number: fill it or leave the "
+                    "row out"
                 )
         return np.column_stack([self.columns[name] for name in columns]).astype(float)
 
@@ -325,11 +344,18 @@ def only(source: Grouped, rows: Array, **changes: Any) -> Grouped:
 
 
 def about(config: Config) -> str:
-    """What the tasks are, in a line."""
+    """What is learned, and from which tasks."""
     whole = config.whole()
     counts = [len(labels(part)) if part else 0 for part in config.parts(whole)]
-    text = "{} tasks to train on, {} to validate with, {} held out for the test".format(*counts)
-    return text + (f"; {whole.dropped} dropped, with too few rows" if whole.dropped else "")
+    text = f"regression of {config.target}"
+    if config.classes:
+        some = ", ".join(map(str, config.classes[:5])) + ", …" * (len(config.classes) > 5)
+        text = f"classification of {config.target}, {len(config.classes)} classes ({some})"
+    text += "; tasks: {} to train on, {} to validate with, {} held out for the test".format(*counts)
+    text += f", {whole.dropped} dropped with too few rows" if whole.dropped else ""
+    same = config.scaling(whole).x_scale == IGNORED
+    ignored = ", ".join(np.array(config.features)[same])
+    return text + (f"\nthe same in all rows to train on, and ignored: {ignored}" if ignored else "")
 
 
 def errors_on_held_tasks(one: Trained, seed: int) -> Array:
@@ -372,7 +398,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     named = {"accuracy": "accuracy", "mse": "mean squared error, in the target's units"}[measure]
     shots, tasks = rows[0]["shots"], rows[0]["tasks"]
     lines = [
-        f"{named}, {shots} support rows ({tasks} held-out tasks, ± 95 %)",
+        f"{named}; support rows: {shots}; {_held_out(tasks)}",
         " " * 26 + "".join(f"{steps_title(k):>20}" for k in STEPS),
     ]
     for learner, name in LEARNERS.items():
@@ -386,5 +412,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
+def _held_out(tasks: int) -> str:
+    return f"{tasks} tasks held out, ± 95 %" if tasks > 1 else "one task held out: no interval"
+
+
 def _cell(mean: float, interval: float) -> str:
-    return f"{mean:.4g} ± {interval:.2g}" if math.isfinite(mean) else "diverged"
+    if not math.isfinite(mean):
+        return "diverged"
+    return f"{mean:.4g}" + (f" ± {interval:.2g}" if math.isfinite(interval) else "")

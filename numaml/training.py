@@ -599,5 +599,14 @@ def _adapted(
 
 
 def mean_and_interval(losses: Array) -> tuple[Array, Array]:
-    """Mean over tasks (last axis) and the half-width 1.96·sd/√T of its 95 % interval."""
-    return losses.mean(-1), 1.96 * losses.std(-1) / math.sqrt(losses.shape[-1])
+    """Mean over T tasks (last axis) and the half-width of its 95 % interval: NaN for one task.
+
+    1.96·sd/√T from 30 tasks on; below, Student's t with T − 1 degrees of freedom in place of 1.96,
+    by Fisher's expansion in 1/(T − 1), whose last term is chosen for two tasks.
+    """
+    tasks = losses.shape[-1]
+    if tasks == 1:
+        return losses[..., 0], np.full(losses.shape[:-1], np.nan)
+    few, n = tasks < 30, tasks - 1
+    t = 1.96 + few * (2.3722 / n + 2.8225 / n**2 + 2.5558 / n**3 + 1.5895 / n**4 + 1.4062 / n**6)
+    return losses.mean(-1), t * losses.std(-1, ddof=int(few)) / math.sqrt(tasks)

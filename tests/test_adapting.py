@@ -97,7 +97,10 @@ BAD = {
                        "support.csv has no column 'rain'; it has yield, heat"),
     "target missing": (REGRESSION, "heat,rain\n1,2\n", QUERY, "no column 'yield'"),
     "empty": (REGRESSION, "\n\n", QUERY, "support.csv is empty; want a header"),
-    "two tasks": (REGRESSION, SUPPORT + "1,2,3,c\n", QUERY, "hold 2 tasks in column 'field' (b, c"),
+    "two tasks": (REGRESSION, SUPPORT + "1,2,3,c\n", QUERY, "are 2 tasks (b, c); want one"),
+    "no rows": (REGRESSION, "yield,heat,rain\n", QUERY, "support.csv has no rows; want one"),
+    "semicolons": (REGRESSION, "yield;heat;rain\n1;2;3\n", QUERY,
+                   "one column, 'yield;heat;rain'; want commas between"),
     "open quote": (REGRESSION, SUPPORT, 'heat,rain\n"1,2\n', "query.csv, line 2, is not CSV"),
     "latin-1": (REGRESSION, SUPPORT.encode() + b"\xe9", QUERY, "is not a CSV file in UTF-8"),
     "too large": (REGRESSION, SUPPORT, "heat,rain\n1,2\n3,1e300\n", "query.csv: x[1, 1] is 1e+300"),
@@ -117,7 +120,7 @@ def test_bad_files_are_refused_with_their_place(adapt, name):
     *arguments, wanted = BAD[name]
     status, said, out = adapt(*arguments)
     assert (status, wanted in said) == (2, True), said
-    assert said.count("support.csv") + said.count("query.csv") == 1 + ("2 tasks" in wanted), said
+    assert said.count("support.csv") + said.count("query.csv") == 1, said
     assert not out.exists()
 
 

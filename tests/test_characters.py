@@ -210,7 +210,7 @@ def test_other_ways_and_shots(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Name the folder of omniglot28.npz: --data PATH"),
+        ([], "images_evaluation.zip: --data PATH"),
         (["--data", "nowhere"], "nowhere holds neither images_background.zip nor"),
         (["--data", "DATA", "--characters", 45], "at least one class left for the test"),
         (["--data", "DATA"], "got 45 classes for train = 1100 and validation = 100"),

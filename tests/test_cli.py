@@ -217,6 +217,25 @@ def test_a_resumed_run_keeps_its_settings(trained, capsys):
         assert f"{change[0]} cannot change in a resumed run" in capsys.readouterr().err
 
 
+def test_a_run_does_not_go_back(trained, capsys):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    assert numaml("train", "sinusoid", "--resume", trained, "--iterations", 1) == 2
+    assert "outer steps already; want --iterations" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_to_resume_says_what_it_is(trained, tmp_path, capsys):
+    assert numaml("train", "--resume", trained, "--alpha", "0.02") == 2
+    assert "--alpha cannot change in a resumed run" in capsys.readouterr().err
+    assert numaml("train", "--resume", tmp_path) == 2
+    assert "want the folder of a training run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("score", "text"), [(0.5, "50.0%"), (0.0, "0.0%"), (-2.25, "2.25")])
+def test_progress_shows_an_accuracy_or_an_error(score, text):
+    assert cli._progress_text(1.0, score) == f"meta-value 1.000, validation {text}"
+
+
 def test_a_run_is_not_overwritten(trained, capsys):
     before = (trained / "checkpoint.npz").read_bytes(), (trained / "config.json").read_bytes()
     assert numaml("train", "sinusoid", "--out", trained, "--seed", 3, *SHORT) == 2

@@ -62,7 +62,7 @@ def test_it_adapts_saves_and_loads_with_numpy_and_nothing_else(tmp_path):
         "    print(name, 'is there')\n"
     )
     printed = run(begin + USE + command, tmp_path, PACKAGE.parent)
-    assert printed.splitlines() == [expected(), "predictions: predictions.csv, 1 rows", "0"]
+    assert printed.splitlines() == [expected(), "predictions: predictions.csv, 1 row", "0"]
 
 
 def test_a_copy_of_the_folder_works_under_another_name(tmp_path):

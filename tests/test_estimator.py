@@ -179,6 +179,8 @@ def test_bad_input_is_named_before_any_work(monkeypatch):
     refuse("alpha is -1; want a finite number >= 0", alpha=-1)
     refuse("steps is 2.5; want an integer", TypeError, steps=2.5)
     refuse("shots is 0; want an integer >= 1", shots=0)
+    refuse("random_state is -1; want None, an integer >= 0 or", random_state=-1)
+    refuse("random_state is 'a'; want None", TypeError, random_state="a")
     refuse("y has dtype float64; want integers or strings", TypeError, classifier)
     refuse("y has 1 class; want at least 2", make=classifier, y=np.zeros(len(X), int))
     refuse(r"y has shape \(532, 1\); want \(n,\) labels", make=classifier, y=SIDES[:, None])

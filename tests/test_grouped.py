@@ -185,10 +185,12 @@ def test_standardised_columns_have_mean_0_and_deviation_1():
         np.testing.assert_allclose(z.std(0), 1, rtol=1e-9)
 
 
-def test_columns_that_cannot_be_scaled_have_scale_1():
+def test_columns_that_cannot_be_scaled_are_ignored_in_x_and_as_they_are_in_y():
     # 0.1 is no binary fraction: the deviation of ten of them is 1e-17, not 0. 1e-200² is 0.
     columns = np.stack([np.full(10, 0.1), np.full(10, 3.0), np.arange(10) * 1e-200], 1)
     assert columns.std(0)[0] > 0
-    assert standardise(columns).x_scale.tolist() == [1, 1, 1]
+    scaling = standardise(columns, columns)
+    assert not ((np.full((2, 3), 1e9) - scaling.x_mean) / scaling.x_scale).astype("f4").any()
+    assert scaling.y_scale.tolist() == [1, 1, 1]
     scaling = standardise(columns, n_out=4)
     assert (scaling.y_mean.tolist(), scaling.y_scale.tolist()) == ([0] * 4, [1] * 4)

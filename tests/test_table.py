@@ -51,8 +51,9 @@ def test_from_a_file_to_predictions(data, tmp_path, capsys):
     run = tmp_path / "run"
     assert numaml("train", data, *COLUMNS, "--out", run, *SHORT) == 0
     said = capsys.readouterr().out
-    assert "7 tasks to train on, 2 to validate with, 2 held out for the test; 1 dropped" in said
-    assert "mean squared error, in the target's units, 5 support rows (2 held-out tasks" in said
+    assert "regression of weight; tasks: 7 to train on, 2 to validate with" in said
+    assert ", 2 held out for the test, 1 dropped with too few rows" in said
+    assert "mean squared error, in the target's units; support rows: 5; 2 tasks held out, ±" in said
     for name in ("MAML, exact", "first-order MAML", "pretrained on all tasks"):
         assert name in said
     results = list(csv.DictReader((run / "results.csv").read_text().splitlines()))
@@ -94,7 +95,7 @@ def test_classes_by_text_and_by_choice(tmp_path, capsys):
     common = ["--task", "user", "--features", "a", "b", *SHORT, "--alone"]
     run = tmp_path / "text"
     assert numaml("train", data, "--target", "likes", *common, "--out", run) == 0
-    assert "accuracy, 5 support rows" in capsys.readouterr().out
+    assert "accuracy; support rows: 5;" in capsys.readouterr().out
     assert Learner.load(run / "learner.npz").classes.tolist() == ["no", "yes"]
     run = tmp_path / "number"
     choice = ["--kind", "classification"]
@@ -206,11 +207,14 @@ BAD = {
     "a number that is none": ("p0,1.1,nan,30\n", "row 2, column 'week'.*'nan'.*want a number"),
     "an infinite one": (
         "p0,1.1,1,inf\n",
-        "column 'weight'.*cells are numbers, 'inf' is not",
+        "row 2, column 'weight'.*'inf', and 124 of 125 cells are numbers",
     ),
     "no task": (",1.1,1,30\n", "row 2, column 'pig'.*is empty"),
     "no target": ("p0,1.1,1,\n", "row 2, column 'weight'.*is empty"),
-    "a typing error": ("p0,1.1,1,3o\n", "cells are numbers, '3o' is not; mend it, or say"),
+    "a typing error": (
+        "p0,1.1,1,3o\n",
+        "row 2, column 'weight'.*'3o'.*mend it, or say --kind classification",
+    ),
 }
 
 
@@ -229,13 +233,16 @@ def test_a_bad_cell_is_named(data, tmp_path, capsys, case):
     ("changes", "message"),
     [
         ({"task": "sow"}, "no column 'sow'; it has pig, feed, week, weight"),
+        ({"task": ""}, "no task; name its column with --task: pig, feed, week, weight"),
+        ({"target": ""}, "no target; name its column with --target: pig"),
         ({"task": "weight"}, "want three kinds of columns"),
+        ({"features": ("week", "week")}, "each column once"),
         ({"features": ("week", "weight")}, "want three kinds of columns"),
         ({"shots": 9}, "shots = 9 and queries = 5 need 14"),
         ({"small": "error"}, "group p11 has 3 rows"),
         ({"held": 0.96}, "has 11 tasks with rows enough; want one at least to train on"),
         ({"data": ""}, "where is the data"),
-        ({"data": "nowhere.csv"}, "nowhere.csv"),
+        ({"data": "nowhere.csv"}, "nowhere.csv is not there.*; if it has moved.*--data PATH"),
         ({"data": "nowhere.npz"}, "nowhere.npz is not there"),
     ],
 )  # fmt: skip
@@ -270,3 +277,45 @@ def test_one_class_and_no_rows(tmp_path):
     path.write_text("t,x,y\na,1,cat\nb,2,cat\n")
     with pytest.raises(ValueError, match="column 'y' has one class, cat"):
         table.read(str(path), "t", "y")
+
+
+def test_labels_that_hardly_repeat_are_no_classes(data, tmp_path, capsys):
+    """Decimal commas make text of numbers."""
+    rows = [(pig, feed, week, weight.replace(".", ",")) for pig, feed, week, weight in pigs()]
+    commas = write(tmp_path / "commas.csv", rows)
+    for file, more in ((commas, []), (data, ["--kind", "classification"])):
+        assert numaml("train", file, *COLUMNS, *more, "--out", tmp_path / "run") == 2
+        error = capsys.readouterr().err
+        assert re.search(r"has \d+ different labels in 124 rows, e.g. '.*a decimal point", error)
+
+
+def test_what_is_learned_is_said(tmp_path, capsys):
+    rows = [(f"t{i % 6}", i, i // 6 % 7) for i in range(60)]
+    file = write(tmp_path / "t.csv", rows, ("t", "x", "y"))
+    arguments = ["train", file, "--task", "t", "--target", "y", *SHORT, "--alone", "--held", "0"]
+    run = ["--out", tmp_path / "a", "--kind", "classification"]
+    assert numaml(*arguments, *run) == 0
+    said = capsys.readouterr().out
+    assert "classification of y, 7 classes (0, 1, 2, 3, 4, …); tasks: 4 to train on" in said
+    assert "one task held out: no interval" in said
+    assert not re.search(r"^MAML.*(±|nan)", said, re.MULTILINE)
+
+
+def test_a_column_that_never_varies_is_ignored(tmp_path, capsys):
+    rows = [(pig, 5, week, weight) for pig, _, week, weight in pigs()]
+    data, run = write(tmp_path / "t.csv", rows), tmp_path / "run"
+    assert numaml("train", data, *COLUMNS, "--out", run, *SHORT, "--alone") == 0
+    assert "the same in all rows to train on, and ignored: feed" in capsys.readouterr().out
+    learner, y = Learner.load(run / "learner.npz"), [26.0, 44.0]
+    want = learner.adapt([[5, 1], [5, 4]], y).predict([[5, 8]])
+    assert (learner.adapt([[0, 1], [1e6, 4]], y).predict([[-3, 8]]) == want).all()
+
+
+def test_a_network_for_all_is_chosen_as_it_is_trained(config):
+    """Without adapting to the validation tasks."""
+    theta = np.random.default_rng(0).normal(size=config.model.size)
+    scores = {}
+    for learner, steps in (("pretrained", 3), ("exact", 0), ("exact", 3)):
+        one = dataclasses.replace(config, learner=learner, steps=steps)
+        scores[learner, steps] = one.validator()(theta)
+    assert scores["pretrained", 3] == scores["exact", 0] != scores["exact", 3]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import numaml
 from numaml.training import Moments, State, adam, evaluate, mean_and_interval, train
@@ -366,9 +367,24 @@ def test_evaluate_is_the_query_loss_after_each_step():
     assert losses.shape == (4, 5)
     for steps in range(4):
         assert losses[steps].mean() == numaml.meta_value(MODEL, theta, tasks, 0.01, steps)
-    mean, interval = mean_and_interval(losses)
-    np.testing.assert_allclose(interval, 1.96 * losses.std(axis=1) / np.sqrt(5))
-    np.testing.assert_allclose(mean, losses.mean(axis=1))
+    np.testing.assert_allclose(mean_and_interval(losses)[0], losses.mean(axis=1))
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 4, 6, 11, 29])
+def test_the_interval_of_few_tasks_is_students(tasks):
+    losses = np.random.default_rng(0).normal(size=(3, tasks))
+    t = stats.t.ppf(0.975, tasks - 1)
+    interval = mean_and_interval(losses)[1]
+    np.testing.assert_allclose(interval, t * stats.sem(losses, axis=1), rtol=0.004)
+
+
+def test_the_interval_of_many_tasks_and_of_one():
+    losses = np.random.default_rng(0).normal(size=(3, 30))
+    interval = mean_and_interval(losses)[1]
+    np.testing.assert_allclose(interval, 1.96 * losses.std(axis=1) / np.sqrt(30))
+    mean, interval = mean_and_interval(losses[:, :1])
+    assert mean.tolist() == losses[:, 0].tolist()
+    assert np.isnan(interval).all()
 
 
 def test_sinusoids_are_the_papers():
