@@ -132,6 +132,7 @@ def wheel():
 def in_own_process(what, *arguments):
     command = [sys.executable, __file__, "--only", what, *map(str, arguments)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed, is compiled
     return json.loads(subprocess.check_output(command, env=environment))  # noqa: S603 (this file)
 
 
