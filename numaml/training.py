@@ -406,6 +406,10 @@ def _outer_step(
             f"no tasks for iteration {state.iteration + 1}: {error}; {_kept(folder)}; "
             "mend the source of tasks"
         ) from error
+    if not (hasattr(tasks, "support") and hasattr(tasks, "query")):
+        raise TypeError(
+            f"the source gave {type(tasks).__name__}; want numaml.Tasks(support, query)"
+        )
     beta = settings["beta"]
     if "decay" in settings:
         beta *= 1 - state.iteration / settings["decay"]

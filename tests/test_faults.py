@@ -358,6 +358,11 @@ def test_bad_numbers_are_refused_before_anything_is_written(tmp_path, changes, m
     assert not (tmp_path / "run").exists()
 
 
+def test_a_source_of_something_else_is_named():
+    with pytest.raises(TypeError, match=r"the source gave list; want numaml.Tasks\(support, query"):
+        run(source=lambda _: [(1, 2)])
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path):
     state = run(tmp_path, 20, alpha=np.float32(0.5), steps=np.int64(2), beta=np.float32(0.25))
     assert state.settings == State.load(tmp_path).settings
