@@ -23,6 +23,7 @@ def forced(monkeypatch):
     def run(function, pays, *arguments):
         with monkeypatch.context() as patch:
             patch.setattr(factored, "pays", lambda *_: pays)
+            patch.setattr(factored, "TINY", 0)
             return function(*arguments)
 
     return run
@@ -234,3 +235,17 @@ def test_what_does_not_fit_is_never_cut_short():
     ):
         with pytest.raises(ValueError, match=r"is (shorter|longer) than"):
             cut()
+
+
+@pytest.mark.parametrize(("width", "plain"), [(166, True), (167, False)])
+def test_theta_is_held_as_arrays_up_to_a_size(width, plain, monkeypatch):
+    model = numaml.MLP((4, width, 1), "tanh")  # 997 numbers, or 1003
+    rng = np.random.default_rng(12)
+    batches = (numaml.Batch(rng.normal(size=(3, n, 4)), rng.normal(size=(3, n, 1))) for n in (5, 6))
+    tasks, theta = numaml.Tasks(*batches), model.init(0)
+    lifted, _ = model.lift(theta, tasks.support)
+    assert [isinstance(W, np.ndarray) for W, _ in lifted.layers] == [plain, plain]
+    got = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
+    monkeypatch.setattr(factored, "TINY", 0 if plain else 10**4)
+    want = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
+    assert check.relative_error(got, want) < SUMMED_OTHERWISE
