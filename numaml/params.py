@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,11 @@ Layers = list[tuple[Array, Array]]
 @cache
 def blocks(sizes: tuple[int, ...]) -> list[tuple[int, int, int, tuple[int, int]]]:
     """Of every layer where W begins, where it ends and b begins, where b ends; and W's shape."""
-    shapes = list(pairwise(sizes))
-    ends = pairwise(accumulate(((n_in + 1) * n_out for n_in, n_out in shapes), initial=0))
-    return [(i, j - shape[1], j, shape) for (i, j), shape in zip(ends, shapes, strict=True)]
+    found, stop = [], 0
+    for n_in, n_out in pairwise(sizes):
+        start, middle, stop = stop, stop + n_in * n_out, stop + (n_in + 1) * n_out
+        found.append((start, middle, stop, (n_in, n_out)))
+    return found
 
 
 def size(sizes: tuple[int, ...]) -> int:

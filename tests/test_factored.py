@@ -237,14 +237,19 @@ def test_what_does_not_fit_is_never_cut_short():
             cut()
 
 
-@pytest.mark.parametrize(("width", "plain"), [(166, True), (167, False)])
-def test_theta_is_held_as_arrays_up_to_a_size(width, plain, monkeypatch):
-    model = numaml.MLP((4, width, 1), "tanh")  # 997 numbers, or 1003
+@pytest.mark.parametrize(("n_in", "width", "plain"), [(1, 333, True), (2, 250, False)])
+def test_theta_is_held_as_arrays_up_to_a_size(n_in, width, plain, monkeypatch):
+    model = numaml.MLP((n_in, width, 1), "tanh")
+    assert model.size == 1000 + (not plain)
     rng = np.random.default_rng(12)
-    batches = (numaml.Batch(rng.normal(size=(3, n, 4)), rng.normal(size=(3, n, 1))) for n in (5, 6))
+    batches = (
+        numaml.Batch(rng.normal(size=(3, n, n_in)), rng.normal(size=(3, n, 1))) for n in (5, 6)
+    )
     tasks, theta = numaml.Tasks(*batches), model.init(0)
     lifted, _ = model.lift(theta, tasks.support)
-    assert [isinstance(W, np.ndarray) for W, _ in lifted.layers] == [plain, plain]
+    stack, _ = model.lift(np.stack([theta] * 3), tasks.support)
+    for vector in (lifted, stack):
+        assert [isinstance(W, np.ndarray) for W, _ in vector.layers] == [plain, plain]
     got = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
     monkeypatch.setattr(factored, "TINY", 0 if plain else 10**4)
     want = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
