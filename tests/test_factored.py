@@ -237,10 +237,12 @@ def test_what_does_not_fit_is_never_cut_short():
             cut()
 
 
-@pytest.mark.parametrize(("n_in", "width", "plain"), [(1, 333, True), (2, 250, False)])
-def test_theta_is_held_as_arrays_up_to_a_size(n_in, width, plain, monkeypatch):
-    model = numaml.MLP((n_in, width, 1), "tanh")
-    assert model.size == 1000 + (not plain)
+@pytest.mark.parametrize(
+    ("n_in", "width", "size"), [(1, 8, 25), (1, 333, 1000), (2, 250, 1001), (2, 300, 1201)]
+)
+def test_theta_is_held_as_arrays_up_to_a_size(n_in, width, size, monkeypatch):
+    model, plain = numaml.MLP((n_in, width, 1), "tanh"), size <= 1000
+    assert model.size == size
     rng = np.random.default_rng(12)
     batches = (
         numaml.Batch(rng.normal(size=(3, n, n_in)), rng.normal(size=(3, n, 1))) for n in (5, 6)
