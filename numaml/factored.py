@@ -33,6 +33,11 @@ def pays(rank: int, n_in: int, n_out: int) -> bool:
 STACKED = 512
 
 
+# Of networks with no more numbers than this θ is flat as well: what a `Weight` saves in products is
+# less than what it costs in Python.
+TINY = 1000
+
+
 class Weight:
     """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0.
 
@@ -148,7 +153,7 @@ class Vector:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: tuple[int, ...],
         layers: Any = None,
         flat: Any = None,
         known: Known | None = None,
@@ -156,14 +161,16 @@ class Vector:
         self.sizes, self._layers, self.flat, self.known = sizes, layers, flat, known
 
     @classmethod
-    def lift(cls, flat: Array, sizes: Sequence[int]) -> Vector:
+    def lift(cls, flat: Array, sizes: tuple[int, ...]) -> Vector:
         """θ as a vector, nothing copied; its kin keep the products with the inputs together."""
+        if flat.shape[-1] <= TINY:
+            return cls(sizes, flat=flat)
         layers = [(Weight(W), b[..., None, :]) for W, b in unpack(flat, sizes)]
         known = layers[0][0].known = {}
         return cls(sizes, layers, flat, known)
 
     @classmethod
-    def of(cls, outers: Sequence[Outer], sizes: Sequence[int], known: Known | None) -> Vector:
+    def of(cls, outers: Sequence[Outer], sizes: tuple[int, ...], known: Known | None) -> Vector:
         """The gradient whose layers are Σ hᵀδ and 1ᵀδ; ``known`` is the first layer's."""
         (_, delta), *_ = outers
         if any(pays(delta.shape[-2], n_in, n_out) for n_in, n_out in pairwise(sizes)):

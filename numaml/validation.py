@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,24 @@ def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta
     if vector.shape[-1:] != (length,):
         raise ValueError(f"{name} has shape {vector.shape}; sizes={tuple(sizes)} need ({length},)")
     return vector
+
+
+def as_layers(layers: Sequence[tuple[Any, Any]], sizes: Sequence[int]) -> list[tuple[Array, Array]]:
+    """Pairs (W, b) of exactly the shapes of a network's layers, with the same axes in front."""
+    if len(layers) != len(sizes) - 1:
+        raise ValueError(
+            f"got {len(layers)} layers; sizes={tuple(sizes)} need {len(sizes) - 1} pairs (W, b)"
+        )
+    arrays = [(np.asarray(W), np.asarray(b)) for W, b in layers]
+    lead = arrays[0][0].shape[:-2]
+    for number, ((W, b), (n_in, n_out)) in enumerate(zip(arrays, pairwise(sizes), strict=True), 1):
+        for name, block, shape in (("W", W, (n_in, n_out)), ("b", b, (n_out,))):
+            if block.shape != lead + shape:
+                raise ValueError(
+                    f"{name}{number} has shape {block.shape}; want exactly {lead + shape}: "
+                    "reshape or transpose it yourself, blocks are never broadcast"
+                )
+    return arrays
 
 
 def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:

@@ -23,6 +23,7 @@ def forced(monkeypatch):
     def run(function, pays, *arguments):
         with monkeypatch.context() as patch:
             patch.setattr(factored, "pays", lambda *_: pays)
+            patch.setattr(factored, "TINY", 0)
             return function(*arguments)
 
     return run
@@ -234,3 +235,24 @@ def test_what_does_not_fit_is_never_cut_short():
     ):
         with pytest.raises(ValueError, match=r"is (shorter|longer) than"):
             cut()
+
+
+@pytest.mark.parametrize(
+    ("n_in", "width", "size"), [(1, 8, 25), (1, 333, 1000), (2, 250, 1001), (2, 300, 1201)]
+)
+def test_theta_is_held_as_arrays_up_to_a_size(n_in, width, size, monkeypatch):
+    model, plain = numaml.MLP((n_in, width, 1), "tanh"), size <= 1000
+    assert model.size == size
+    rng = np.random.default_rng(12)
+    batches = (
+        numaml.Batch(rng.normal(size=(3, n, n_in)), rng.normal(size=(3, n, 1))) for n in (5, 6)
+    )
+    tasks, theta = numaml.Tasks(*batches), model.init(0)
+    lifted, _ = model.lift(theta, tasks.support)
+    stack, _ = model.lift(np.stack([theta] * 3), tasks.support)
+    for vector in (lifted, stack):
+        assert [isinstance(W, np.ndarray) for W, _ in vector.layers] == [plain, plain]
+    got = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
+    monkeypatch.setattr(factored, "TINY", 0 if plain else 10**4)
+    want = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
+    assert check.relative_error(got, want) < SUMMED_OTHERWISE
