@@ -269,3 +269,41 @@ def test_the_installed_command():
     done = subprocess.run([sys.executable, "-m", "numaml", "--version"], capture_output=True)
     assert done.returncode == 0
     assert done.stdout.startswith(b"numaml ")
+
+
+def errors_with(lost):
+    """Of 600 tasks, so many run away over five steps; the others' error is 0.5."""
+    errors = np.full((11, 600), 0.5)
+    errors[5:, :lost] = np.resize([np.inf, np.nan, 101.0, 1e30], lost)
+    return errors
+
+
+@pytest.mark.parametrize(("lost", "cell"), [(0, "0.500 ± 0.000"), (6, "0.500 ± 0.000*")])
+def test_tasks_that_run_away_are_counted_and_left_out(lost, cell, monkeypatch):
+    monkeypatch.setattr(sinusoid, "errors_on_fresh_tasks", lambda *_: errors_with(lost))
+    rows = sinusoid.results({"exact": None}, 0)
+    assert [row["ran_away"] for row in rows] == 2 * [0, 0, lost, lost]
+    text = sinusoid.table(rows)
+    assert text.count(" " + cell + "\n") == 2
+    assert text.count("* without tasks whose error runs away over the steps, at most 6") == (
+        2 * (lost > 0)
+    )
+
+
+def test_many_tasks_that_run_away_are_divergence(monkeypatch):
+    monkeypatch.setattr(sinusoid, "errors_on_fresh_tasks", lambda *_: errors_with(7))
+    text = sinusoid.table(sinusoid.results({"exact": None}, 0))
+    assert text.count("0.500 ± 0.000") == 4
+    assert text.count("diverged") == 4
+    assert "*" not in text
+
+
+def test_what_runs_away_in_validation_is_bad_but_finite():
+    config = sinusoid.Config(hidden=(8,), seed=5)
+    theta = config.model.init(0)
+    score = config.validator()
+    assert score(theta) == sinusoid.Config(hidden=(8,), seed=5).validator()(theta)
+    assert score(theta) != sinusoid.Config(hidden=(8,), seed=6).validator()(theta)
+    assert -20 < score(theta) < 0
+    away = sinusoid.Config(hidden=(8,), alpha=1e3)
+    assert away.validator()(theta) == -sinusoid.AWAY
