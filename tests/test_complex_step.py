@@ -16,6 +16,9 @@ PROMISED = 1e-12
 # A normalisation over one or two numbers is all but constant, so what passes back through it is the
 # difference of equal numbers: a few digits are left.
 CANCELLED = 1e-9
+# Several steps through a normalisation may magnify the last digit of θ a millionfold. The promise
+# is for cases that do not, which are 99 in 100.
+WELL_CONDITIONED = 1e-14
 ACTIVATIONS = ("relu", "tanh", "softplus", "sigmoid", "square", "identity")
 
 
@@ -48,17 +51,23 @@ def test_gradient_and_hessian_product(case):
 @settings(max_examples=60, deadline=None)
 @given(cases(steps=st.integers(0, 8)))
 def test_meta_gradient(case):
+    def along_v(theta):
+        return complex_step(
+            lambda p: numaml.meta_value(case.model, p, *case.arguments[2:]), theta, case.v
+        )
+
     with np.errstate(all="ignore"):  # inner loops that run away are left out below
         value, gradient = numaml.meta_gradient(*case.arguments)
-        want = complex_step(
-            lambda p: numaml.meta_value(case.model, p, *case.arguments[2:]), case.theta, case.v
-        )
+        want, beside = along_v(case.theta), along_v(np.nextafter(case.theta, np.inf))
     # Where the query is fitted to 1e-3, u − y has lost three digits in either of the two.
     assume(np.isfinite(gradient).all() and 1e-6 < value < 1e6)
     if not gradient.any():
         assert want == 0
-    else:
-        assert distance(gradient @ case.v, want, np.linalg.norm(gradient)) < allowed(case)
+        return
+    scale = np.linalg.norm(gradient)
+    rounding = distance(want, beside, scale)  # what the last digit of θ does to the derivative
+    assume(rounding < WELL_CONDITIONED)
+    assert distance(gradient @ case.v, want, scale) < PROMISED
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
