@@ -24,6 +24,14 @@ class Case(NamedTuple):
     def arguments(self):
         return self.model, self.theta, self.tasks, self.alpha, self.steps
 
+    @property
+    def cancels(self):
+        """Whether a normalisation is over one or two numbers: it is all but constant then, and what
+        passes back through it is the difference of equal numbers."""
+        examples = [batch.x.shape[-2] for batch in (self.tasks.support, self.tasks.query)]
+        counts = {"batch": examples, "layer": self.model.sizes[1:-1]}
+        return min(counts.get(self.model.norm, ()), default=3) < 3
+
 
 def build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, seed, norm=None) -> Case:
     """The configuration with these sizes; numbers come from the seed."""

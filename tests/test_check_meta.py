@@ -371,7 +371,8 @@ def test_no_false_alarm_and_no_false_pass(case, dtype, with_pieces):
         layers = check.blocks(case.model.sizes)
         report = check.meta_gradient(value, exact, theta, blocks=layers, **extra)
         assert report.verdict != "wrong", str(report)
-        if dtype == "f8" and not any("kink" in note for note in report.notes):
+        kinks = any("kink" in note for note in report.notes)
+        if dtype == "f8" and not kinks and not case.cancels:
             assert np.linalg.norm(exact) == 0 or report, str(report)
         report = check.meta_gradient(value, first, theta, blocks=layers, **extra)
     gap = check.relative_error(first, exact)

@@ -13,8 +13,7 @@ from .cases import build, cases
 # The promise of the design: 1e-12 in float64 up to K = 50. What is compared are directional
 # derivatives, so errors are measured against the norm of the gradient (v has length 1).
 PROMISED = 1e-12
-# A normalisation over one or two numbers is all but constant, so what passes back through it is the
-# difference of equal numbers: a few digits are left.
+# Where a normalisation cancels all but a few digits, see `Case.cancels`.
 CANCELLED = 1e-9
 # Several steps through a normalisation may magnify the last digit of θ a millionfold. The promise
 # is for cases that do not, which are 99 in 100.
@@ -28,9 +27,7 @@ def distance(got, want, scale):
 
 def allowed(case):
     """What may be wrong for rounding's sake."""
-    batches = case.tasks.support, case.tasks.query
-    counts = {"batch": [batch.x.shape[-2] for batch in batches], "layer": case.model.sizes[1:-1]}
-    return CANCELLED if min(counts.get(case.model.norm, ()), default=3) < 3 else PROMISED
+    return CANCELLED if case.cancels else PROMISED
 
 
 @settings(max_examples=100, deadline=None)
