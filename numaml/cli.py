@@ -181,7 +181,8 @@ DESCRIPTIONS = {
         "few-shot regression on sinusoids (MAML paper, section 5.1)",
         "Meta-train on sinusoids as in the MAML paper, beside first-order MAML and a network "
         "pretrained on all tasks; print the test errors beside the paper's and draw what "
-        "adaptation does. The defaults are the paper's settings.",
+        "adaptation does. The defaults are the paper's settings; what does best in validation is "
+        "kept.",
     ),
     "omniglot": (
         "few-shot classification of handwritten characters (MAML paper, section 5.2)",

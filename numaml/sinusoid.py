@@ -100,7 +100,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 _cell(row) for row in rows if (row["learner"], row["shots"]) == (learner, shots)
             ]
             if cells:
-                lines.append(f"{name:26}" + "".join(f"{cell:>15}" for cell in cells))
+                lines.append(f"{name:26}" + "".join(f" {cell:>14}" for cell in cells))
             if cells and shots == 5 and learner in PAPER:
                 paper = [f"{PAPER[learner][k]:.2f}" if k in PAPER[learner] else "" for k in STEPS]
                 lines.append("  in the MAML paper" + " " * 8 + "".join(f"{p:>15}" for p in paper))

@@ -12,6 +12,7 @@ from numaml import MAMLClassifier, MAMLRegressor
 
 QUICK = {"hidden": (12,), "activation": "tanh", "shots": 4, "queries": 6, "tasks": 5, "steps": 3}
 QUICK |= {"alpha": 0.2, "beta": 1e-2, "iterations": 100, "random_state": 0}
+SKLEARN = "its own checks run where scikit-learn is installed"
 ROWS, SEEN, UNSEEN = 14, 30, 8  # rows of a group, groups to train on, groups kept back
 GROUPS = np.repeat([f"shop {n:02d}" for n in range(SEEN + UNSEEN)], ROWS)
 TRAIN = np.arange(len(GROUPS)) < SEEN * ROWS
@@ -238,12 +239,12 @@ CHECKS = (
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("kind", [MAMLRegressor, MAMLClassifier])
 def test_scikit_learns_checks(kind, check):
-    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    checks = pytest.importorskip("sklearn.utils.estimator_checks", reason=SKLEARN)
     getattr(checks, check)(kind.__name__, kind())
 
 
 def test_scikit_learn_takes_them_for_what_they_are(fitted):
-    base = pytest.importorskip("sklearn.base")
+    base = pytest.importorskip("sklearn.base", reason=SKLEARN)
     from sklearn.utils.validation import check_is_fitted
 
     assert base.is_regressor(fitted)
@@ -255,7 +256,7 @@ def test_scikit_learn_takes_them_for_what_they_are(fitted):
 
 
 def test_cross_validation_over_groups():
-    selection = pytest.importorskip("sklearn.model_selection")
+    selection = pytest.importorskip("sklearn.model_selection", reason=SKLEARN)
     from sklearn.metrics import r2_score
 
     scores, left_out = [], set()
