@@ -17,6 +17,8 @@ Loss = Callable[[Array, Array], tuple[Any, Array, Function]]
 
 
 def relu(z: Array) -> Array:
+    if z.dtype.kind == "f":
+        return np.maximum(z, 0)  # (A1) in one pass; among complex numbers it is another function
     return z * (z.real > 0)  # (A1)
 
 
@@ -68,30 +70,29 @@ def squared_error(u: Array, y: Array) -> tuple[Any, Array, Function]:
     """Mean of (u − y)² over examples and outputs."""
     residual = u - y
     count = residual.shape[-2] * residual.shape[-1]
-    value = (residual * residual).sum((-2, -1)) / count  # (L1)
+    value = np.add.reduce(residual * residual, (-2, -1)) / count  # (L1)
     return value, 2 * residual / count, lambda u_dot: 2 * u_dot / count
 
 
 def cross_entropy(u: Array, y: Array) -> tuple[Any, Array, Function]:
     """Mean over examples of −ln softmax(u)[y]."""
     n, classes = u.shape[-2], np.arange(u.shape[-1])
-    one_hot, top = y[..., None] == classes, u.real.argmax(-1)[..., None] == classes
-
-    def total(a: Array) -> Array:
-        return a.sum(-1, keepdims=True)
+    one_hot = (y[..., None] == classes).astype(u.dtype)
+    top = (u.real.argmax(-1)[..., None] == classes).astype(u.dtype)
+    ones = np.ones((len(classes), 1), u.dtype)  # a @ ones is the sum over classes
 
     # Where one p is nearly 1, sums leave it out and shifts make its term 0: nothing cancels.
-    shifted = u - total(u * top)
+    shifted = u - u * top @ ones
     e = np.exp(shifted)
-    rest = total(e * ~top)
-    value = (np.log1p(rest) - total(shifted * one_hot)).sum((-2, -1)) / n  # (L2)
+    rest = (e - top) @ ones  # without the top class, whose e is exactly 1
+    value = (np.log1p(rest) - shifted * one_hot @ ones).sum((-2, -1)) / n  # (L2)
     p = e / (1 + rest)
-    others = p * ~one_hot
-    delta = (others - one_hot * total(others)) / n
+    others = p - p * one_hot
+    delta = (others - one_hot * (others @ ones)) / n
 
     def hessian(u_dot: Array) -> Array:
-        centred = u_dot - total(u_dot * top)
-        return p * (centred - total(p * centred)) / n
+        centred = u_dot - u_dot * top @ ones
+        return p * (centred - p * centred @ ones) / n
 
     return value, delta, hessian
 
