@@ -310,7 +310,7 @@ def _r4(norm: str | None) -> float:
 
 # Factored weights
 
-N_IN, N_OUT = 9, 8  # large enough that factors of up to four rows pay
+N_IN, N_OUT = 90, 80  # large enough that factors pay
 
 
 def _factors() -> tuple[list[tuple[Array, Array]], Array]:

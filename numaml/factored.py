@@ -28,14 +28,24 @@ def pays(rank: int, n_in: int, n_out: int) -> bool:
     return rank * (n_in + n_out) < n_in * n_out  # (W2)
 
 
+# Where a layer's matrices of all tasks hold no more numbers than this, factors save less than their
+# handling costs in Python.
+FEW = 2**15
+
+
+@cache
+def _anywhere(
+    rule: Callable[..., bool], few: int, rank: int, sizes: tuple[int, ...], tasks: int
+) -> bool:
+    """Whether factors pay in any layer; remembered, for it is asked at every step."""
+    return any(
+        tasks * n_in * n_out > few and rule(rank, n_in, n_out) for n_in, n_out in pairwise(sizes)
+    )
+
+
 # Factors are stacked into one pair only up to this n_in + n_out: above it, copying them costs what
 # fewer products save, and memory.
 STACKED = 512
-
-
-# Of networks with no more numbers than this θ is flat as well: what a `Weight` saves in products is
-# less than what it costs in Python.
-TINY = 1000
 
 
 class Weight:
@@ -161,9 +171,9 @@ class Vector:
         self.sizes, self._layers, self.flat, self.known = sizes, layers, flat, known
 
     @classmethod
-    def lift(cls, flat: Array, sizes: tuple[int, ...]) -> Vector:
+    def lift(cls, flat: Array, sizes: tuple[int, ...], tasks: int) -> Vector:
         """θ as a vector, nothing copied; its kin keep the products with the inputs together."""
-        if flat.shape[-1] <= TINY:
+        if not _anywhere(pays, FEW, 0, sizes, tasks):
             return cls(sizes, flat=flat)
         layers = [(Weight(W), b[..., None, :]) for W, b in unpack(flat, sizes)]
         known = layers[0][0].known = {}
@@ -172,8 +182,8 @@ class Vector:
     @classmethod
     def of(cls, outers: Sequence[Outer], sizes: tuple[int, ...], known: Known | None) -> Vector:
         """The gradient whose layers are Σ hᵀδ and 1ᵀδ; ``known`` is the first layer's."""
-        (_, delta), *_ = outers
-        if any(pays(delta.shape[-2], n_in, n_out) for n_in, n_out in pairwise(sizes)):
+        delta = outers[0][1]
+        if _anywhere(pays, FEW, delta.shape[-2], sizes, delta[..., 0, 0].size):
             ones = np.ones((1, delta.shape[-2]), delta.dtype)
             layers = [(Weight(None, pairs), ones @ delta) for pairs, delta in outers]
             layers[0][0].known = known

@@ -360,8 +360,9 @@ class MLP:
             If shapes, dtypes or classes do not fit.
         """
         theta = validation.as_vector(theta, self.size, self.sizes)
-        rows = (validation.as_rows(batch, theta, self) for batch in batches)
-        return Vector.lift(theta, self.sizes), *rows
+        rows = [validation.as_rows(batch, theta, self) for batch in batches]
+        tasks = rows[0].x[..., 0, 0].size if rows else 1
+        return Vector.lift(theta, self.sizes, tasks), *rows
 
     def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
         layers, (s, s_prime, s_second) = theta.layers, self._activation

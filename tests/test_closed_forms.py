@@ -8,6 +8,8 @@ import numaml
 
 from .cases import build, each_task
 
+pytestmark = pytest.mark.usefixtures("handled")
+
 # A handful of float64 operations on numbers of size 1.
 ROUNDING = 1e-13
 

@@ -10,6 +10,8 @@ from numaml.check import complex_step, relative_error
 
 from .cases import build, cases
 
+pytestmark = pytest.mark.usefixtures("handled")
+
 # The promise of the design: 1e-12 in float64 up to K = 50. What is compared are directional
 # derivatives, so errors are measured against the norm of the gradient (v has length 1).
 PROMISED = 1e-12

@@ -13,6 +13,8 @@ import pytest
 import numaml
 from numaml.check import Mod, dual_gradient
 
+pytestmark = pytest.mark.usefixtures("handled")
+
 SIZES, SUPPORT, QUERY = (2, 3, 1), 2, 3
 
 

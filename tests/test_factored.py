@@ -17,13 +17,18 @@ SIZES = (4, 7, 6, 3)  # every axis its own size; 5 tasks, 8 support and 9 query 
 
 
 @pytest.fixture
-def forced(monkeypatch):
-    """The meta-gradient with factors never multiplied out, or always."""
+def large(monkeypatch):
+    """Small networks handled as large ones are."""
+    monkeypatch.setattr(factored, "FEW", 0)
+
+
+@pytest.fixture
+def forced(monkeypatch, large):
+    """A call with factors never multiplied out, or always; theta is a sum in both."""
 
     def run(function, pays, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(factored, "pays", lambda *_: pays)
-            patch.setattr(factored, "TINY", 0)
+            patch.setattr(factored, "pays", lambda rank, *_: pays or not rank)
             return function(*arguments)
 
     return run
@@ -87,7 +92,7 @@ def test_exact_arithmetic_does_not_see_the_representation(forced, element):
     assert (thin[1] == dense[1]).all()
 
 
-def test_the_rule_chooses_layer_by_layer():
+def test_the_rule_chooses_layer_by_layer(large):
     """A wide layer stays factored beside a narrow one, and long inner loops become dense."""
     model = numaml.MLP((30, 40, 1))
     rng = np.random.default_rng(3)
@@ -193,7 +198,7 @@ def test_the_first_layer_keeps_its_factors_apart_and_its_products():
     assert all(known[key][2] is product for key, product in kept.items())
 
 
-def test_only_the_first_layer_keeps_products():
+def test_only_the_first_layer_keeps_products(large):
     """The inputs of the others are new at every step."""
     model = numaml.MLP((30, 40, 1))
     rng = np.random.default_rng(10)
@@ -216,7 +221,7 @@ def test_a_weight_once_multiplied_out_stays_so_and_its_product_is_not_kept():
     assert not known  # another matrix at every step: kept, it would only fill memory
 
 
-def test_what_does_not_fit_is_never_cut_short():
+def test_what_does_not_fit_is_never_cut_short(large):
     """A vector with a layer too few, or a pair of three, is an error wherever it goes."""
     model = numaml.MLP((30, 40, 2))
     rng = np.random.default_rng(11)
@@ -238,21 +243,21 @@ def test_what_does_not_fit_is_never_cut_short():
 
 
 @pytest.mark.parametrize(
-    ("n_in", "width", "size"), [(1, 8, 25), (1, 333, 1000), (2, 250, 1001), (2, 300, 1201)]
+    ("width", "tasks", "flat"),
+    [(8, 5, True), (2048, 4, True), (2049, 4, False), (8192, None, True), (8193, None, False)],
 )
-def test_theta_is_held_as_arrays_up_to_a_size(n_in, width, size, monkeypatch):
-    model, plain = numaml.MLP((n_in, width, 1), "tanh"), size <= 1000
-    assert model.size == size
-    rng = np.random.default_rng(12)
+def test_vectors_are_flat_up_to_a_size(width, tasks, flat, monkeypatch):
+    """2**15 numbers in the matrices of a layer, all tasks together; then factors begin to pay."""
+    model = numaml.MLP((4, width, 2), "tanh")
+    rng, lead = np.random.default_rng(12), () if tasks is None else (tasks,)
     batches = (
-        numaml.Batch(rng.normal(size=(3, n, n_in)), rng.normal(size=(3, n, 1))) for n in (5, 6)
+        numaml.Batch(rng.normal(size=(*lead, n, 4)), rng.normal(size=(*lead, n, 2))) for n in (1, 3)
     )
     tasks, theta = numaml.Tasks(*batches), model.init(0)
-    lifted, _ = model.lift(theta, tasks.support)
-    stack, _ = model.lift(np.stack([theta] * 3), tasks.support)
-    for vector in (lifted, stack):
-        assert [isinstance(W, np.ndarray) for W, _ in vector.layers] == [plain, plain]
+    start, support = model.lift(theta, tasks.support)
+    assert [isinstance(W, np.ndarray) for W, _ in start.layers] == [flat, flat]
+    assert (model.linearize(start, support)[1].flat is not None) == flat
     got = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
-    monkeypatch.setattr(factored, "TINY", 0 if plain else 10**4)
+    monkeypatch.setattr(factored, "FEW", 0 if flat else 10**6)
     want = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
     assert check.relative_error(got, want) < SUMMED_OTHERWISE

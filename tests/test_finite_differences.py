@@ -14,6 +14,8 @@ from numaml.check import central_difference, relative_error
 
 from .cases import SMOOTH, build, cases
 
+pytestmark = pytest.mark.usefixtures("handled")
+
 # Differences at steps 1e-4 and 5e-5 are extrapolated: truncation about 1e-16 times the fifth
 # derivative, rounding about 1e-16 / 1e-4 = 1e-12, both times the size of the function. A kink
 # inside the step shows as an error estimate far above that: the case is rejected, not tolerated.
