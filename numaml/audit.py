@@ -220,10 +220,10 @@ class _Passes:
         return Vector(SIZES, flat=theta).layers
 
     def first_order(self, layers: Any) -> tuple[mlp.Trace, Any]:
-        s, s_prime, _ = primitives.ACTIVATIONS["softplus"]
-        hs, zs, ns = mlp.forward(layers, self.batch.x, s, self.axis)
+        s = primitives.ACTIVATIONS["softplus"]
+        hs, zs, ns = mlp.forward(layers, self.batch.x, s[0], self.axis)
         delta = primitives.cross_entropy(zs[-1], self.batch.y)[1]
-        outers, trace = mlp.backward(layers, hs, zs, ns, s_prime, delta)
+        outers, trace = mlp.backward(layers, hs, zs, ns, s, delta)
         return trace, outers
 
     def along_v(self, part: str, l: int) -> Array:
@@ -272,7 +272,8 @@ def _by_bias(passes: _Passes, l: int) -> Array:
         W, b = layers[l]
         layers[l] = (W, b + flat.reshape(-1, n, width))
         softplus = primitives.ACTIVATIONS["softplus"][0]
-        zs = mlp.forward(layers, passes.batch.x, softplus, passes.axis)[1]
+        x = passes.batch.x + 0 * flat[..., :1, None]  # as many, and as complex, as the biases
+        zs = mlp.forward(layers, x, softplus, passes.axis)[1]
         return primitives.cross_entropy(zs[-1], passes.batch.y)[0]
 
     return _gradient(value, np.zeros(n * width))

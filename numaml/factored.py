@@ -69,7 +69,7 @@ class Weight:
         """``self − number · other``."""
         base = self.base
         if other.base is not None:
-            base = _plus(base, -number * other.base)
+            base = _sum(base, -number * other.base)
         pairs = list(self.pairs)
         for U, V in other.pairs:
             for i, (mine, V_) in enumerate(pairs):
@@ -86,7 +86,7 @@ class Weight:
         if self.base is not None:
             product = _product(h, self.base) if self._own else self._once(h, self.base, _product)
         for U, V in self.pairs:
-            product = _plus(product, self._once(h, U, _gram) @ V)  # (W1)
+            product = _sum(product, self._once(h, U, _gram) @ V)  # (W1)
         return product
 
     @property
@@ -126,7 +126,7 @@ class Weight:
         """The matrix, or matrices."""
         total = self.base
         for U, V in self.pairs:
-            total = _plus(total, U.mT @ V)
+            total = _sum(total, U.mT @ V)
         return total
 
     def mean_over_tasks(self, tasks: int, out: Array) -> None:
@@ -245,9 +245,19 @@ def _weight(W: Any) -> Weight:
     return W if isinstance(W, Weight) else Weight(W)
 
 
-def _plus(a: Any, fresh: Any) -> Any:
-    """``a + fresh`` in the memory of ``fresh``, which nothing else holds."""
-    return fresh if a is None else np.add(a, fresh, out=fresh)
+def _sum(total: Any, fresh: Any) -> Any:
+    """``total + fresh``, a total of None being 0; in the memory of ``fresh``."""
+    return fresh if total is None else plus(fresh, total)
+
+
+def plus(a: Any, b: Any, spare: bool = True) -> Any:
+    """``a + b``, in the memory of ``a`` if nobody asks for that again."""
+    return np.add(a, b, out=a if spare else None)
+
+
+def times(a: Any, b: Any, spare: bool = True) -> Any:
+    """``a ∘ b``, in the memory of ``a`` if nobody asks for that again."""
+    return np.multiply(a, b, out=a if spare else None)
 
 
 def _rows(a: Array) -> Array:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import validation
-from .factored import Outer, Vector, Weights
+from .factored import Outer, Vector, Weights, plus, times
 from .normalisation import AXES, normalise
 from .params import Array, Layers, pack, size, unpack
 from .primitives import ACTIVATIONS, LOSSES, Activation, Function
@@ -40,45 +40,48 @@ class Trace(NamedTuple):
     cs: list[Any]  # (c_l, m_l): J_l δ_l, the cotangent of h_{l-1} W_l, and what R{J_l} needs
 
 
-def forward(layers: Weights, x: Array, s: Function, axis: int) -> tuple[list[Array], ...]:
+def forward(layers: Weights, x: Array, s: Function, axis: int) -> tuple[list[Any], ...]:
     """(F1), (F2): every layer's input h, pre-activation z and N; the last z is u."""
-    hs, zs, ns = [x], list[Array](), list[Any]()
+    hs, zs, ns = [x], [], []
     for l, (W, b) in enumerate(layers):
-        if l:
-            hs.append(s(zs[-1]))  # (F2)
-        a = hs[l] @ W
-        ns.append(normalise(a, axis) if axis and l < len(layers) - 1 else None)
-        zs.append((ns[l].x if ns[l] else a) + b)  # (F1)
+        hidden, a = l < len(layers) - 1, hs[l] @ W
+        n = normalise(a, axis) if axis and hidden else None
+        ns.append(n)
+        zs.append(plus(n.x if n else a, b, spare=l > 0 and not n))  # (F1)
+        if hidden:
+            hs.append(s(zs[l]))  # (F2)
     return hs, zs, ns
 
 
 def r_forward(layers: Weights, dots: Weights, trace: Trace) -> tuple[list[Any], ...]:
     """(R1), (R2): the tangents of `forward` along ``dots = [(W_dot, b_dot), …]``, with x fixed."""
     h_dots: list[Any] = [None]  # h_dot_0 = 0 is left out of every product
-    z_dots, n_dots = list[Array](), list[Any]()
-    for l, ((W, _), (W_dot, b_dot)) in enumerate(zip(layers, dots, strict=True)):
+    z_dots, n_dots = [], []
+    for l, ((W, _), (W_dot, b_dot), n) in enumerate(zip(layers, dots, trace.ns, strict=True)):
         a_dot = trace.hs[l] @ W_dot  # (R1) = R{F1}
         if l:
-            h_dots.append(trace.s1[l - 1] * z_dots[-1])  # (R2) = R{F2}
             a_dot += h_dots[l] @ W  # (R1) = R{F1}, second term
-        n_dots.append(trace.ns[l].jacobian(a_dot) if trace.ns[l] else (a_dot, None))
-        z_dots.append(n_dots[l][0] + b_dot)  # (R1) = R{F1}, third term
+        n_dots.append(n.jacobian(a_dot) if n else (a_dot, None))
+        z_dots.append(plus(n_dots[l][0], b_dot, spare=not n))  # (R1) = R{F1}, third term
+        if l < len(layers) - 1:
+            h_dots.append(times(z_dots[l], trace.s1[l], spare=not trace.zs))  # (R2) = R{F2}
     return h_dots, z_dots, n_dots
 
 
 def backward(
-    layers: Weights, hs: list[Array], zs: list[Array], ns: list[Any], s_prime: Any, delta: Array
+    layers: Weights, hs: list[Array], zs: list[Array], ns: list[Any], s: Activation, delta: Array
 ) -> tuple[list[Outer], Trace]:
     """(B1), (B2): the gradient as outer products, and the whole trace, from δ_L = ∂loss/∂u."""
-    s1 = [s_prime(z) for z in zs[:-1]]
-    outers, deltas, es, cs = [], [delta], list[Array](), list[Any]()
+    s1, s2 = [s[1](z) for z in zs[:-1]], s[2]
+    outers, deltas, es, cs = [], [delta], [], []
     for l in reversed(range(len(layers))):
         cs.append(ns[l].jacobian(deltas[-1]) if ns[l] else (deltas[-1], None))
         outers.append(([(hs[l], cs[-1][0])], deltas[-1]))  # (B2)
         if l:
             es.append(cs[-1][0] @ layers[l][0].mT)
-            deltas.append(s1[l - 1] * es[-1])  # (B1)
-    return outers[::-1], Trace(hs, zs, ns, s1, deltas[::-1], es[::-1], cs[::-1])
+            deltas.append(times(es[-1], s1[l - 1], spare=not s2))  # (B1)
+    zs, es = (zs, es[::-1]) if s2 else ([], [])  # which s″ alone asks for again
+    return outers[::-1], Trace(hs, zs, ns, s1, deltas[::-1], es, cs[::-1])
 
 
 def r_backward(
@@ -96,8 +99,8 @@ def r_backward(
             pairs.append((h_dots[l], c))  # (R4) = R{B2}, second term
         outers.append((pairs, delta_dot))
         if l:
-            e_dot = c_dot @ W.mT + c @ W_dot.mT  # (R3) = R{B1}
-            delta_dot = s1[l - 1] * e_dot
+            e_dot = plus(c_dot @ W.mT, c @ W_dot.mT)  # (R3) = R{B1}
+            delta_dot = times(e_dot, s1[l - 1])
             if s2:
                 delta_dot += s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]  # (R3) = R{B1}, second term
     return outers[::-1]
@@ -365,11 +368,10 @@ class MLP:
         return Vector.lift(theta, self.sizes, tasks), *rows
 
     def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
-        layers, (s, s_prime, s_second) = theta.layers, self._activation
+        layers, (s, _, s_second) = theta.layers, self._activation
         hs, zs, ns = forward(layers, batch.x, s, AXES[self.norm])
         value, delta, hessian = LOSSES[self.loss](zs[-1], batch.y)
-        outers, trace = backward(layers, hs, zs, ns, s_prime, delta)
-        trace = trace if s_second else trace._replace(zs=[], es=[])  # only s″ asks for them again
+        outers, trace = backward(layers, hs, zs, ns, self._activation, delta)
 
         def hvp(v: Vector) -> Vector:
             tangents = r_forward(layers, v.layers, trace)
