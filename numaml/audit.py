@@ -314,12 +314,12 @@ def _r4(norm: str | None) -> float:
 N_IN, N_OUT = 90, 80  # large enough that factors pay
 
 
-def _factors() -> tuple[list[tuple[Array, Array]], Array]:
+def _factors(n_out: int = N_OUT) -> tuple[list[tuple[Array, Array]], Array]:
     """Pairs (U, V) of which the first two share U, and per task the matrix Σ UᵀV."""
     rng = np.random.default_rng(10)
     U, U_ = rng.normal(size=(T, 2, N_IN)), rng.normal(size=(T, 1, N_IN))
-    pairs = [(one, rng.normal(size=(T, one.shape[1], N_OUT))) for one in (U, U, U_)]
-    matrices = np.zeros((T, N_IN, N_OUT))
+    pairs = [(one, rng.normal(size=(T, one.shape[1], n_out))) for one in (U, U, U_)]
+    matrices = np.zeros((T, N_IN, n_out))
     for U, V in pairs:
         for t in range(T):
             for u, v in zip(U[t], V[t], strict=True):
@@ -328,21 +328,33 @@ def _factors() -> tuple[list[tuple[Array, Array]], Array]:
 
 
 def _w1() -> float:
-    pairs, matrices = _factors()
-    base, h, c = (np.random.default_rng(11).normal(size=shape) for shape in
-                  ((N_IN, N_OUT), (T, 4, N_IN), (T, 4, N_OUT)))  # fmt: skip
+    return max(_products(n_out) for n_out in (N_OUT, 8))
+
+
+def _products(n_out: int) -> float:
+    """Worst error of products with a weight and its transpose, while it collects pairs."""
+    pairs, matrices = _factors(n_out)
+    shapes = (N_IN, n_out), (T, N_IN, n_out), (T, 6, N_IN), (T, 6, n_out)
+    base, other, h, c = (np.random.default_rng(11).normal(size=shape) for shape in shapes)
     errors = []
     first_layer: Known = {}
     for known in (None, first_layer):
-        weight = Weight(base, known=known).minus(0.5, Weight(None, pairs[:1]))
+        weight = Weight.shared(base, known).minus(0.5, Weight(None, pairs[:1]))
         weight = weight.minus(0.5, Weight(None, pairs[1:]))
         want = base - 0.5 * matrices
         products = [h[t] @ want[t] for t in range(T)]
         errors += [relative_error(h @ weight, products) for _ in range(2)]  # then from memory
-        if known is None:
-            errors.append(relative_error(c @ weight.mT, [c[t] @ want[t].T for t in range(T)]))
-    rows, turned = pairs[0][0], Weight(None, [(h, c)], first_layer)  # h rowsᵀ is in memory
-    errors.append(relative_error(rows @ turned, [rows[t] @ h[t].T @ c[t] for t in range(T)]))
+        errors.append(relative_error(weight.multiplied_out(), want))
+    rows, first = pairs[0][0], Weight(None, [(h, c)], first_layer)  # h rowsᵀ is in memory
+    errors.append(relative_error(rows @ first, [rows[t] @ h[t].T @ c[t] for t in range(T)]))
+    weight = Weight.shared(base, None).minus(0.5, Weight(None, pairs))
+    for step, more in (
+        (Weight(None), np.zeros_like(other)),
+        (Weight(None, [(h, c)]), np.matmul(h.mT, c)),  # then those of a narrow matrix are too many
+        (Weight(other), other),
+    ):
+        turned = [c[t] @ (want - 2 * more)[t].T for t in range(T)]
+        errors.append(relative_error(c @ weight.minus(2, step).mT, turned))
     return max(errors)
 
 

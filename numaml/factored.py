@@ -7,7 +7,7 @@ of them only ``h @ W`` and ``delta @ W.mT``. Derived in ``derivations/5-factored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -48,28 +48,45 @@ def _anywhere(
 STACKED = 512
 
 
+# Up to this many numbers Wᵀ is copied once: OpenBLAS multiplies small matrices two to five times as
+# slowly by a transposed one, at every step.
+TURNED = 2**14
+
+# Of a matrix with fewer columns than this OpenBLAS is slow to multiply by the transpose.
+NARROW = 32
+
+
 class Weight:
     """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0.
 
-    ``known`` keeps the first layer's products with the inputs, the same at every step.
+    ``known`` keeps the first layer's products with the inputs, the same at every step, and
+    ``turned`` is a copy of baseᵀ where that is faster to multiply by.
     """
 
     __array_ufunc__ = None  # so that h @ weight asks __rmatmul__
-    __slots__ = ("base", "known", "pairs")
+    __slots__ = ("base", "known", "pairs", "settled", "turned")
 
     def __init__(
         self,
         base: Array | None,
         pairs: Sequence[Pair] = (),
         known: Known | None = None,
+        turned: Array | None = None,
     ) -> None:
-        self.base, self.pairs, self.known = base, pairs, known
+        self.base, self.pairs, self.known, self.turned = base, pairs, known, turned
+        self.settled = not pairs
+
+    @classmethod
+    def shared(cls, W: Array, known: Known | None) -> Weight:
+        """A weight of θ; of the first layer, whose transpose nobody asks for, with ``known``."""
+        turn = known is None and W.ndim == 2 and W.size <= TURNED
+        return cls(W, known=known, turned=np.ascontiguousarray(W.T) if turn else None)
 
     def minus(self, number: Any, other: Weight) -> Weight:
         """``self − number · other``."""
-        base = self.base
+        base, turned = self.base, self.turned
         if other.base is not None:
-            base = _sum(base, -number * other.base)
+            base, turned = _sum(base, -number * other.base), None
         pairs = list(self.pairs)
         for U, V in other.pairs:
             for i, (mine, V_) in enumerate(pairs):
@@ -78,13 +95,13 @@ class Weight:
                     break
             else:
                 pairs.append((U, -number * V))
-        return Weight(base, pairs, self.known)
+        return Weight(base, pairs, self.known, turned)
 
     def __rmatmul__(self, h: Array) -> Any:
         self._settle()
-        product = None
-        if self.base is not None:
-            product = _product(h, self.base) if self._own else self._once(h, self.base, _product)
+        product, base = None, self.base
+        if base is not None:
+            product = _product(h, base) if base.ndim > 2 else self._once(h, base, _product)
         for U, V in self.pairs:
             product = _sum(product, self._once(h, U, _gram) @ V)  # (W1)
         return product
@@ -92,8 +109,15 @@ class Weight:
     @property
     def mT(self) -> Weight:
         self._settle()
-        base = None if self.base is None else self.base.mT
-        return Weight(base, [(V, U) for U, V in self.pairs])
+        return self._transposed()
+
+    def _transposed(self) -> Weight:
+        base = self.turned
+        if base is None and self.base is not None:
+            base = self.base.mT
+        turned = Weight(base, [(V, U) for U, V in self.pairs])
+        turned.settled = True
+        return turned
 
     def _once(self, h: Array, M: Array, product: Callable[[Array, Array], Array]) -> Array:
         known = self.known
@@ -106,39 +130,36 @@ class Weight:
             known[key] = h, M, product(h, M)  # with h and M, so that their ids stay theirs
         return known[key][2]
 
-    @property
-    def _own(self) -> bool:
-        """Whether every task has a base of its own, e.g. once its factors are multiplied out."""
-        return self.base is not None and self.base.ndim > 2
-
     def _settle(self) -> None:
         """Before the first product: stack the factors, or multiply them out where that pays."""
-        if not self.pairs:
+        if self.settled:
             return
-        (U, V), *_ = self.pairs
-        n_in, n_out = U.shape[-1], V.shape[-1]
-        if self._own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
-            self.base, self.pairs = self.multiplied_out(), ()
+        self.settled = True
+        own = self.base is not None and self.base.ndim > 2  # its factors were multiplied out before
+        n_in, n_out = self.pairs[0][0].shape[-1], self.pairs[0][1].shape[-1]
+        if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
+            self.base, self.pairs, self.turned = self.multiplied_out(), (), None
         elif self.known is None and self.pairs[1:] and n_in + n_out <= STACKED:
             self.pairs = [_stacked(self.pairs)]
 
     def multiplied_out(self) -> Any:
-        """The matrix, or matrices."""
+        """The matrix, or matrices; in memory a narrow one lies column by column."""
         total = self.base
+        if self.pairs and self.pairs[0][1].shape[-1] < NARROW <= self.pairs[0][0].shape[-1]:
+            return self._transposed().multiplied_out().mT
         for U, V in self.pairs:
             total = _sum(total, U.mT @ V)
         return total
 
-    def mean_over_tasks(self, tasks: int, out: Array) -> None:
-        """Mean over the task axis, each pair in one product over all tasks and examples."""
+    def sum_over_tasks(self, out: Array) -> None:
+        """Sum over the task axis, each pair in one product over all tasks and examples."""
         if self.base is not None:
-            np.divide(np.add.reduce(self.base), tasks, out=out)
-        for i, (U, V) in enumerate(self.pairs):
-            rows, columns = _rows(U), _rows(V) / tasks  # (W3)
+            np.add.reduce(self.base, out=out)
+        for i, (U, V) in enumerate(_few(self.pairs)):
             if i or self.base is not None:
-                out += rows.T @ columns
+                out += U.T @ V  # (W3)
             else:
-                np.matmul(rows.T, columns, out=out)
+                np.matmul(U.T, V, out=out)
 
 
 Weights = list[tuple[Weight, Array]]
@@ -175,16 +196,19 @@ class Vector:
         """θ as a vector, nothing copied; its kin keep the products with the inputs together."""
         if not _anywhere(pays, FEW, 0, sizes, tasks):
             return cls(sizes, flat=flat)
-        layers = [(Weight(W), b[..., None, :]) for W, b in unpack(flat, sizes)]
-        known = layers[0][0].known = {}
+        known: Known = {}
+        layers = [
+            (Weight.shared(W, None if l else known), b[..., None, :])
+            for l, (W, b) in enumerate(unpack(flat, sizes))
+        ]
         return cls(sizes, layers, flat, known)
 
     @classmethod
     def of(cls, outers: Sequence[Outer], sizes: tuple[int, ...], known: Known | None) -> Vector:
         """The gradient whose layers are Σ hᵀδ and 1ᵀδ; ``known`` is the first layer's."""
         delta = outers[0][1]
+        ones = _ones(delta.shape[-2], delta.dtype)
         if _anywhere(pays, FEW, delta.shape[-2], sizes, delta[..., 0, 0].size):
-            ones = np.ones((1, delta.shape[-2]), delta.dtype)
             layers = [(Weight(None, pairs), ones @ delta) for pairs, delta in outers]
             layers[0][0].known = known
             return cls(sizes, layers, known=known)
@@ -195,7 +219,7 @@ class Vector:
                     W += U.mT @ V
                 else:
                     np.matmul(U.mT, V, out=W)
-            np.add.reduce(delta, -2, out=b)
+            np.matmul(ones, delta, out=b[..., None, :])
         return cls(sizes, flat=flat, known=known)
 
     @property
@@ -226,9 +250,9 @@ class Vector:
         (_, b), *_ = self.layers
         total = np.empty(size(self.sizes), b.dtype)
         for (W, b), (W_, b_) in zip(unpack(total, self.sizes), self.layers, strict=True):
-            W_.mean_over_tasks(len(b_), W)
-            np.divide(np.add.reduce(b_, (axis, 1)), len(b_), out=b)
-        return total
+            W_.sum_over_tasks(W)
+            np.add.reduce(b_, (axis, 1), out=b)
+        return np.divide(total, len(b_), out=total)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self.flat is not None:
@@ -270,6 +294,17 @@ def _stacked(pairs: Sequence[Pair]) -> Pair:
     return np.concatenate(U, axis=-2), np.concatenate(V, axis=-2)
 
 
+def _few(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """The pairs over the rows of all tasks, three in one where copies cost less than sums do."""
+    pairs = [(_rows(U), _rows(V)) for U, V in pairs]
+    copied = sum(U.size + V.size for U, V in pairs) * 3
+    matrices = sum(U.shape[-1] * V.shape[-1] for U, V in pairs)
+    at_once = 3 if copied <= 2 * matrices else 1
+    for i in range(0, len(pairs), at_once):
+        some = pairs[i : i + at_once]
+        yield _stacked(some) if some[1:] else some[0]
+
+
 def _product(h: Array, W: Array) -> Array:
     """``h @ W``; where all tasks share W, in few products of many tasks each."""
     if h.shape[-1] == 1:
@@ -279,6 +314,12 @@ def _product(h: Array, W: Array) -> Array:
     tasks = _tasks_at_once(len(h), h.shape[-2] * W.size)
     rows = h.reshape(len(h) // tasks, tasks * h.shape[-2], h.shape[-1])
     return (rows @ W).reshape(*h.shape[:-1], *W.shape[1:])
+
+
+@cache
+def _ones(n: int, dtype: Any) -> Array:
+    """A row of n ones, to sum rows with."""
+    return np.ones((1, n), dtype)
 
 
 @cache

@@ -249,7 +249,7 @@ def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
 def _task_mean(value: Any, lam: Any) -> tuple[Any, Array]:
     """Means over the task axis, if there is one: a number (or ring element) and a flat array."""
     if np.ndim(value):
-        value, lam = value.sum() / len(value), lam.mean(axis=0)
+        value, lam = np.add.reduce(value) / len(value), lam.mean(axis=0)
     return np.asarray(value).item(), np.asarray(lam)
 
 
@@ -276,7 +276,7 @@ def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
                 "want an element of the same ring, e.g. Fraction(1, 10)"
             )
         return theta, alpha, operator.index(steps)
-    if not isinstance(alpha, Real):
+    if not isinstance(alpha, (float, Real)):  # a float is seen at once
         raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
     if not 0 <= float(alpha) < math.inf:
         raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
