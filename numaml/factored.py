@@ -84,9 +84,9 @@ class Weight:
 
     def minus(self, number: Any, other: Weight) -> Weight:
         """``self − number · other``."""
-        base, turned = self.base, self.turned
+        base, known, turned = self.base, self.known, self.turned
         if other.base is not None:
-            base, turned = _sum(base, -number * other.base), None
+            base, known, turned = _sum(base, -number * other.base), None, None
         pairs = list(self.pairs)
         for U, V in other.pairs:
             for i, (mine, V_) in enumerate(pairs):
@@ -95,13 +95,11 @@ class Weight:
                     break
             else:
                 pairs.append((U, -number * V))
-        return Weight(base, pairs, self.known, turned)
+        return Weight(base, pairs, known, turned)
 
     def __rmatmul__(self, h: Array) -> Any:
         self._settle()
-        product, base = None, self.base
-        if base is not None:
-            product = _product(h, base) if base.ndim > 2 else self._once(h, base, _product)
+        product = None if self.base is None else self._once(h, self.base, _product)
         for U, V in self.pairs:
             product = _sum(product, self._once(h, U, _gram) @ V)  # (W1)
         return product
@@ -138,7 +136,8 @@ class Weight:
         own = self.base is not None and self.base.ndim > 2  # its factors were multiplied out before
         n_in, n_out = self.pairs[0][0].shape[-1], self.pairs[0][1].shape[-1]
         if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
-            self.base, self.pairs, self.turned = self.multiplied_out(), (), None
+            self.base, self.pairs = self.multiplied_out(), ()
+            self.known = self.turned = None  # another matrix at every step
         elif self.known is None and self.pairs[1:] and n_in + n_out <= STACKED:
             self.pairs = [_stacked(self.pairs)]
 

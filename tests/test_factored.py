@@ -117,6 +117,35 @@ def test_a_small_network_is_held_flat():
     assert (phi - 0.01 * g).flat.shape == (5, model.size)
 
 
+@pytest.mark.parametrize("few", [0, factored.FEW])
+@pytest.mark.parametrize("tasks", [None, 5])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_everything_may_be_asked_for_twice(monkeypatch, few, tasks, activation, norm):
+    """What is written into free memory is never written into what is asked for again."""
+    monkeypatch.setattr(factored, "FEW", few)
+    case = build((12, 20, 2), activation, "squared_error", tasks, 4, 5, 0.1, 2, 0, norm)
+    model = case.model
+    theta, S, Q = model.lift(case.theta, case.tasks.support, case.tasks.query)
+
+    def twice(function, *arguments):
+        first, second = (np.asarray(function(*arguments)).copy() for _ in range(2))
+        assert np.array_equal(first, second)
+
+    def loss_and_product(phi, v):
+        value, _, hvp = model.linearize(phi, S)
+        return np.append(np.asarray(hvp(v)), value)
+
+    phi = theta - 0.1 * model.linearize(theta, S)[1]
+    lam = model.linearize(phi, Q)[1]
+    for point in (phi, theta):
+        hvp = model.linearize(point, S)[2]
+        twice(hvp, lam)
+        twice(loss_and_product, point, lam)
+        lam = lam - 0.1 * hvp(lam)  # whose first layer has too many factors by now
+    twice(hvp, lam)
+
+
 def test_nothing_of_the_callers_is_changed():
     case = build(SIZES, "relu", "cross_entropy", 5, 8, 9, 0.1, 3, 5)
     theta = case.theta.copy()
