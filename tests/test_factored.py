@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import check, factored
+from numaml import check, factored, mlp
+from numaml.primitives import ACTIVATIONS
 
 from .cases import build
 
@@ -290,3 +291,69 @@ def test_vectors_are_flat_up_to_a_size(width, tasks, flat, monkeypatch):
     monkeypatch.setattr(factored, "FEW", 0 if flat else 10**6)
     want = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
     assert check.relative_error(got, want) < SUMMED_OTHERWISE
+
+
+@pytest.mark.parametrize(
+    ("shape", "known", "turned"),
+    [
+        ((128, 128), None, True),
+        ((128, 129), None, False),
+        ((3, 5), {}, False),
+        ((7, 3, 5), None, False),
+    ],
+)
+def test_a_small_weight_of_theta_keeps_its_transpose(shape, known, turned):
+    W = np.random.default_rng(13).normal(size=shape)
+    weight = factored.Weight.shared(W, known)
+    assert (weight.turned is not None) == turned
+    if turned:
+        assert np.array_equal(weight.turned, W.T)
+        assert weight.turned.flags.c_contiguous
+        assert weight.mT.base is weight.turned
+        assert weight.minus(2, factored.Weight(None)).mT.base is weight.turned
+        assert np.array_equal(weight.minus(2, factored.Weight(W)).mT.base, -W.T)
+
+
+@pytest.mark.parametrize(
+    ("n_in", "n_out", "by_columns"),
+    [(32, 31, True), (40, 3, True), (32, 32, False), (31, 7, False)],
+)
+def test_a_narrow_matrix_is_multiplied_out_by_columns(n_in, n_out, by_columns):
+    rng = np.random.default_rng(14)
+    pairs = factors(rng, n_in, n_out, (2, 3))
+    matrix = factored.Weight(None, pairs).multiplied_out()
+    assert (matrix.mT if by_columns else matrix).flags.c_contiguous
+    want = sum(U.mT @ V for U, V in pairs)
+    assert check.relative_error(matrix, want) < SUMMED_OTHERWISE
+
+
+@pytest.mark.parametrize(
+    ("tasks", "ranks", "rows"),
+    [
+        (4, (2, 2, 2, 2), [24, 8]),  # three copies hold as much as two matrices
+        (3, (3, 3, 3, 3), [9, 9, 9, 9]),
+        (4, (1, 3, 2, 2, 2), [24, 16]),
+        (4, (1, 4, 2), [4, 16, 8]),
+        (4, (2,), [8]),
+        (4, (), []),
+    ],
+)
+def test_pairs_are_summed_three_at_a_time_where_copies_are_cheap(tasks, ranks, rows):
+    pairs = factors(np.random.default_rng(15), 20, 30, ranks, tasks)
+    few = list(factored._few(pairs))
+    assert [len(U) for U, _ in few] == [len(V) for _, V in few] == rows
+    total = np.full((20, 30), np.nan)
+    factored.Weight(None, pairs).sum_over_tasks(total)
+    if pairs:
+        assert check.relative_error(total, sum(U.mT @ V for U, V in pairs).sum(0)) < 1e-14
+
+
+@pytest.mark.parametrize(("activation", "kept"), [("relu", 0), ("tanh", 2)])
+def test_what_only_a_second_derivative_asks_for_is_not_kept(activation, kept):
+    """Of a piecewise linear activation the trace holds no z and no e."""
+    model, rng, s = numaml.MLP((3, 4, 5, 2)), np.random.default_rng(16), ACTIVATIONS[activation]
+    (theta,) = model.lift(model.init(0))
+    hs, zs, ns = mlp.forward(theta.layers, rng.normal(size=(6, 3)), s[0], 0)
+    _, trace = mlp.backward(theta.layers, hs, zs, ns, s, rng.normal(size=(6, 2)))
+    assert len(trace.es) == kept
+    assert bool(trace.zs) == bool(kept)
