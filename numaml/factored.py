@@ -7,6 +7,7 @@ of them only ``h @ W`` and ``delta @ W.mT``. Derived in ``derivations/5-factored
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -207,7 +208,7 @@ class Vector:
         """The gradient whose layers are Σ hᵀδ and 1ᵀδ; ``known`` is the first layer's."""
         delta = outers[0][1]
         ones = _ones(delta.shape[-2], delta.dtype)
-        if _anywhere(pays, FEW, delta.shape[-2], sizes, delta[..., 0, 0].size):
+        if _anywhere(pays, FEW, delta.shape[-2], sizes, tasks_of(delta)):
             layers = [(Weight(None, pairs), ones @ delta) for pairs, delta in outers]
             layers[0][0].known = known
             return cls(sizes, layers, known=known)
@@ -283,6 +284,11 @@ def times(a: Any, b: Any, spare: bool = True) -> Any:
     return np.multiply(a, b, out=a if spare else None)
 
 
+def tasks_of(rows: Array) -> int:
+    """The number of tasks whose rows these are."""
+    return math.prod(rows.shape[:-2])
+
+
 def _rows(a: Array) -> Array:
     """The rows of all tasks below one another."""
     return a.reshape(-1, a.shape[-1])
@@ -297,11 +303,10 @@ def _few(pairs: Sequence[Pair]) -> Iterator[Pair]:
     """The pairs over the rows of all tasks, three in one where copies cost less than sums do."""
     pairs = [(_rows(U), _rows(V)) for U, V in pairs]
     copied = sum(U.size + V.size for U, V in pairs) * 3
-    matrices = sum(U.shape[-1] * V.shape[-1] for U, V in pairs)
-    at_once = 3 if copied <= 2 * matrices else 1
-    for i in range(0, len(pairs), at_once):
-        some = pairs[i : i + at_once]
-        yield _stacked(some) if some[1:] else some[0]
+    if len(pairs) < 2 or copied > 2 * sum(len(U.T) * len(V.T) for U, V in pairs):
+        yield from pairs
+    else:
+        yield from (_stacked(pairs[i : i + 3]) for i in range(0, len(pairs), 3))
 
 
 def _product(h: Array, W: Array) -> Array:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import validation
-from .factored import Outer, Vector, Weights, plus, times
+from .factored import Outer, Vector, Weights, plus, tasks_of, times
 from .normalisation import AXES, normalise
 from .params import Array, Layers, pack, size, unpack
 from .primitives import ACTIVATIONS, LOSSES, Activation, Function
@@ -364,7 +364,7 @@ class MLP:
         """
         theta = validation.as_vector(theta, self.size, self.sizes)
         rows = [validation.as_rows(batch, theta, self) for batch in batches]
-        tasks = rows[0].x[..., 0, 0].size if rows else 1
+        tasks = tasks_of(rows[0].x) if rows else 1
         return Vector.lift(theta, self.sizes, tasks), *rows
 
     def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:

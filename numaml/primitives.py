@@ -17,7 +17,7 @@ Loss = Callable[[Array, Array], tuple[Any, Array, Function]]
 
 
 def relu(z: Array) -> Array:
-    if z.dtype.kind == "f":
+    if z.dtype.kind in "f":
         return np.maximum(z, 0)  # (A1) in one pass; among complex numbers it is another function
     return z * (z.real > 0)  # (A1)
 

@@ -287,6 +287,8 @@ def test_vectors_are_flat_up_to_a_size(width, tasks, flat, monkeypatch):
     start, support = model.lift(theta, tasks.support)
     assert [isinstance(W, np.ndarray) for W, _ in start.layers] == [flat, flat]
     assert (model.linearize(start, support)[1].flat is not None) == flat
+    (alone,) = model.lift(theta)  # for one task
+    assert isinstance(alone.layers[0][0], np.ndarray) == (4 * width <= 2**15)
     got = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
     monkeypatch.setattr(factored, "FEW", 0 if flat else 10**6)
     want = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
@@ -297,6 +299,7 @@ def test_vectors_are_flat_up_to_a_size(width, tasks, flat, monkeypatch):
     ("shape", "known", "turned"),
     [
         ((128, 128), None, True),
+        ((3, 5), None, True),
         ((128, 129), None, False),
         ((3, 5), {}, False),
         ((7, 3, 5), None, False),
@@ -334,6 +337,8 @@ def test_a_narrow_matrix_is_multiplied_out_by_columns(n_in, n_out, by_columns):
         (3, (3, 3, 3, 3), [9, 9, 9, 9]),
         (4, (1, 3, 2, 2, 2), [24, 16]),
         (4, (1, 4, 2), [4, 16, 8]),
+        (2, (1, 2, 2, 2), [10, 4]),
+        (4, (2, 2), [16]),
         (4, (2,), [8]),
         (4, (), []),
     ],
@@ -344,6 +349,8 @@ def test_pairs_are_summed_three_at_a_time_where_copies_are_cheap(tasks, ranks, r
     assert [len(U) for U, _ in few] == [len(V) for _, V in few] == rows
     total = np.full((20, 30), np.nan)
     factored.Weight(None, pairs).sum_over_tasks(total)
+    if len(pairs) == 1:
+        assert np.shares_memory(few[0][0], pairs[0][0])
     if pairs:
         assert check.relative_error(total, sum(U.mT @ V for U, V in pairs).sum(0)) < 1e-14
 
@@ -357,3 +364,12 @@ def test_what_only_a_second_derivative_asks_for_is_not_kept(activation, kept):
     _, trace = mlp.backward(theta.layers, hs, zs, ns, s, rng.normal(size=(6, 2)))
     assert len(trace.es) == kept
     assert bool(trace.zs) == bool(kept)
+
+
+def test_sums_and_products_in_spare_memory():
+    a, b = np.arange(6.0).reshape(2, 3), np.array([1.0, 2.0, 3.0])
+    for function, want in ((factored.plus, a + b), (factored.times, a * b)):
+        assert np.array_equal(function(a, b, spare=False), want)
+        mine = a.copy()
+        assert function(mine, b) is mine
+        assert np.array_equal(mine, want)

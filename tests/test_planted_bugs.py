@@ -130,7 +130,7 @@ BUGS = [
     ("factored", "rank * (n_in + n_out) < n_in", "rank * n_in < n_in", "(W2)"),
     ("factored", "np.divide(total, len(b_), out=total)", "total", "(W3)"),
     ("factored", "out += U.T @ V  # (W3)", "pass", "(W3)"),
-    ("factored", "pairs[i : i + at_once]", "pairs[i : i + 1]", "(W3)"),
+    ("factored", "pairs[i : i + 3]", "pairs[i : i + 1]", "(W3)"),
     ("factored", "if i or self.base is not None", "if i", "(W3)"),
     ("factored", "np.add.reduce(self.base, out=out)", "out[...] = 0", "(W3)"),
     ("factored", "np.add.reduce(b_, (axis, 1), out=b)", "b[...] = 0", "(W3)"),
