@@ -281,7 +281,7 @@ def test_vectors_are_flat_up_to_a_size(width, tasks, flat, monkeypatch):
     model = numaml.MLP((4, width, 2), "tanh")
     rng, lead = np.random.default_rng(12), () if tasks is None else (tasks,)
     batches = (
-        numaml.Batch(rng.normal(size=(*lead, n, 4)), rng.normal(size=(*lead, n, 2))) for n in (1, 3)
+        numaml.Batch(rng.normal(size=(*lead, n, 4)), rng.normal(size=(*lead, n, 2))) for n in (2, 3)
     )
     tasks, theta = numaml.Tasks(*batches), model.init(0)
     start, support = model.lift(theta, tasks.support)
