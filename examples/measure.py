@@ -9,6 +9,7 @@ calls, or the peak bytes above the inputs, or a word as soon as the first gradie
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -117,6 +118,7 @@ def peak(reset: bool = False) -> int:
 
 def memory(run: Callable[[], Any]) -> dict[str, int]:
     """Bytes above what is there before, at the peak of the first call and of two more."""
+    gc.collect()  # garbage given back during a call would be missing from its peak
     before = peak(reset=True)
     run()
     first = peak() - before
