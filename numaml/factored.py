@@ -38,7 +38,7 @@ FEW = 2**15
 def _anywhere(
     rule: Callable[..., bool], few: int, rank: int, sizes: tuple[int, ...], tasks: int
 ) -> bool:
-    """Whether factors pay in any layer; remembered, for it is asked at every step."""
+    """Whether factors pay in any layer; remembered by all it depends on: it is asked every step."""
     return any(
         tasks * n_in * n_out > few and rule(rank, n_in, n_out) for n_in, n_out in pairwise(sizes)
     )
@@ -114,17 +114,17 @@ class Weight:
         base = self.turned
         if base is None and self.base is not None:
             base = self.base.mT
-        turned = Weight(base, [(V, U) for U, V in self.pairs])
-        turned.settled = True
-        return turned
+        transpose = Weight(base, [(V, U) for U, V in self.pairs])
+        transpose.settled = True
+        return transpose
 
     def _once(self, h: Array, M: Array, product: Callable[[Array, Array], Array]) -> Array:
         known = self.known
         if known is None:
             return product(h, M)
-        key, turned = (id(h), id(M)), (id(M), id(h))
-        if turned in known:  # h Uᵀ is (U hᵀ)ᵀ; a base is never on the left
-            return known[turned][2].mT
+        key, swapped = (id(h), id(M)), (id(M), id(h))
+        if swapped in known:  # h Uᵀ is (U hᵀ)ᵀ; a base is never on the left
+            return known[swapped][2].mT
         if key not in known:
             known[key] = h, M, product(h, M)  # with h and M, so that their ids stay theirs
         return known[key][2]
@@ -135,7 +135,8 @@ class Weight:
             return
         self.settled = True
         own = self.base is not None and self.base.ndim > 2  # its factors were multiplied out before
-        n_in, n_out = self.pairs[0][0].shape[-1], self.pairs[0][1].shape[-1]
+        (U, V), *_ = self.pairs
+        n_in, n_out = U.shape[-1], V.shape[-1]
         if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
             self.base, self.pairs = self.multiplied_out(), ()
             self.known = self.turned = None  # another matrix at every step

@@ -32,7 +32,7 @@ class Trace(NamedTuple):
     """What `forward` and `backward` computed and the R-passes use again."""
 
     hs: list[Array]
-    zs: list[Array]
+    zs: list[Array]  # empty, like es, where s″ is 0 and nothing asks for them again
     ns: list[Any]  # N(h_{l-1} W_l) of the hidden layers, None where there is no normalisation
     s1: list[Array]  # s′(z_l) of the hidden layers
     deltas: list[Array]
@@ -69,10 +69,11 @@ def r_forward(layers: Weights, dots: Weights, trace: Trace) -> tuple[list[Any], 
 
 
 def backward(
-    layers: Weights, hs: list[Array], zs: list[Array], ns: list[Any], s: Activation, delta: Array
+    layers: Weights, hs: list[Array], zs: list[Array], ns: list[Any], ss: Activation, delta: Array
 ) -> tuple[list[Outer], Trace]:
-    """(B1), (B2): the gradient as outer products, and the whole trace, from δ_L = ∂loss/∂u."""
-    s1, s2 = [s[1](z) for z in zs[:-1]], s[2]
+    """(B1), (B2): the gradient as outer products, and the trace, from δ_L; ss is (s, s′, s″)."""
+    _, s_prime, s2 = ss
+    s1 = [s_prime(z) for z in zs[:-1]]
     outers, deltas, es, cs = [], [delta], [], []
     for l in reversed(range(len(layers))):
         cs.append(ns[l].jacobian(deltas[-1]) if ns[l] else (deltas[-1], None))
@@ -80,7 +81,7 @@ def backward(
         if l:
             es.append(cs[-1][0] @ layers[l][0].mT)
             deltas.append(times(es[-1], s1[l - 1], spare=not s2))  # (B1)
-    zs, es = (zs, es[::-1]) if s2 else ([], [])  # which s″ alone asks for again
+    zs, es = (zs, es[::-1]) if s2 else ([], [])
     return outers[::-1], Trace(hs, zs, ns, s1, deltas[::-1], es, cs[::-1])
 
 

@@ -17,9 +17,8 @@ Loss = Callable[[Array, Array], tuple[Any, Array, Function]]
 
 
 def relu(z: Array) -> Array:
-    if z.dtype.kind in "f":
-        return np.maximum(z, 0)  # (A1) in one pass; among complex numbers it is another function
-    return z * (z.real > 0)  # (A1)
+    # One pass where numbers are real; among complex ones a maximum is another function.
+    return np.maximum(z, 0) if z.dtype.kind in "f" else z * (z.real > 0)  # (A1)
 
 
 def exp_minus_abs(z: Array) -> tuple[Array, Array]:
