@@ -56,6 +56,7 @@ def start(arguments, folder, log, at=0, kill=signal.SIGKILL):
 
     status = 99
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
         report = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         os.dup2(os.open(f"{log}.out", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 1)
         os.dup2(1, 2)
