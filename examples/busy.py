@@ -69,7 +69,7 @@ def slowdowns() -> dict[str, dict[str, float]]:
         with load(environment):
             for c in chosen:
                 for threads, setting in THREADS.items():
-                    times = measure.in_own_process("time", "numaml", "", c, **setting)
+                    times = measure.apart({"numaml": ""}, c, 1, 5, **setting)["numaml"]
                     medians[c.name][f"{loaded}, {threads}"] = median(times)
                     say(f"{c.name}, {loaded}, {threads}: {shown(median(times))}")
     return medians

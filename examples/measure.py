@@ -1,9 +1,11 @@
 """Time and memory of calls, so that neither the order nor the neighbours decide.
 
-    python examples/measure.py time|memory|cold NAME WAY CONFIGURATION
+    python examples/measure.py turns|memory NAME WAY CONFIGURATION
 
-is how the scripts here give one implementation a process of its own. It prints the seconds of some
-calls, or the peak bytes above the inputs, or a word as soon as the first gradient is there.
+is how the scripts here give one implementation a process of its own, with its own heap and threads:
+who uses one has not compiled with another before, and that alone would cost NumPy up to a fifth. It
+prints a line when the first gradient is there, then for every line it reads the seconds of some
+calls; or the peak bytes above the inputs.
 """
 
 from __future__ import annotations
@@ -17,37 +19,43 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import peers
+from limit import limit
 
 PAUSE = 0.05  # seconds; BLAS threads of the one before spin for some 10 ms, then sleep
 TURN = 0.05  # seconds of calls in one turn, one at least
 KIBI = 1024
 QUIET = 0.2  # cores that others may use before figures are doubted
+LIMIT = "GEMM limit"  # timed like an implementation
+
+Turn = Callable[[], list[float]]
 
 
-def in_turns(runs: dict[str, Callable[[], Any]], duration: float, rounds: int) -> dict[str, list]:
-    """Seconds of every call, in rounds over all runs: what slows the machine slows them all.
+def turn(run: Callable[[], Any]) -> list[float]:
+    """Seconds of calls; the first, which brings back caches and threads, is not counted."""
+    run()
+    times: list[float] = []
+    end = time.perf_counter() + TURN
+    while not times or time.perf_counter() < end:
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return times
 
-    Each turn begins with a call that is not counted, which brings back its caches and threads.
-    """
-    times: dict[str, list[float]] = {name: [] for name in runs}
+
+def in_turns(turns: dict[str, Turn], duration: float, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every call, in rounds over all: what slows the machine slows them all."""
+    times: dict[str, list[float]] = {name: [] for name in turns}
     end = time.perf_counter() + duration
     while rounds > 0 or time.perf_counter() < end:
-        for name, run in runs.items():
+        for name, take in turns.items():
             time.sleep(PAUSE)
-            run()
-            turn_ends = time.perf_counter() + TURN
-            while True:
-                started = time.perf_counter()
-                run()
-                stopped = time.perf_counter()
-                times[name].append(stopped - started)
-                if stopped > turn_ends:
-                    break
+            times[name] += take()
         rounds -= 1
     return times
 
@@ -76,30 +84,61 @@ def warn() -> float | None:
     return used
 
 
+def built(name: str, way: str, c: peers.Configuration) -> Callable[[], Any]:
+    """One implementation's call, on the data of the configuration."""
+    return limit(c) if name == LIMIT else peers.builders(name, c)[way](peers.problem(c)).run
+
+
 def command(what: str, name: str, way: str, c: peers.Configuration) -> list[str]:
     return [sys.executable, __file__, what, name, way, json.dumps(dataclasses.asdict(c))]
 
 
-def in_own_process(
-    what: str, name: str, way: str, c: peers.Configuration, **environment: str
-) -> Any:
-    """``time`` or ``memory`` of one implementation, as `main` prints it."""
-    printed = subprocess.check_output(  # noqa: S603 (this very file)
-        command(what, name, way, c), env={**os.environ, **environment}
-    )
-    return json.loads(printed)
+@contextmanager
+def elsewhere(name: str, way: str, c: peers.Configuration, **environment: str) -> Iterator[Turn]:
+    """A process of its own that has computed a first gradient, and takes turns when called."""
+    start = command("turns", name, way, c)
+    with subprocess.Popen(  # noqa: S603 (this very file)
+        start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, **environment},
+    ) as process:  # fmt: skip
+
+        def heard() -> list[float]:
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"{name} ended with {process.wait()} and without a word")
+            return json.loads(line)
+
+        def take() -> list[float]:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return heard()
+
+        heard()
+        yield take
+
+
+def apart(
+    ways: dict[str, str], c: peers.Configuration, duration: float, rounds: int, **environment: str
+) -> dict[str, list[float]]:
+    """`in_turns` of implementations, each written its way and in a process of its own."""
+    with ExitStack() as stack:
+        turns = {
+            name: stack.enter_context(elsewhere(name, way, c, **environment))
+            for name, way in ways.items()
+        }
+        return in_turns(turns, duration, rounds)
 
 
 def cold(name: str, way: str, c: peers.Configuration) -> float:
     """Seconds from the start of a process to its first meta-gradient."""
-    start = command("cold", name, way, c)
     started = time.perf_counter()
-    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as one:  # noqa: S603 (ours)
-        word = one.stdout.readline()
-        stopped = time.perf_counter()
-    if one.returncode or not word:
-        raise RuntimeError(f"{name} ended with {one.returncode} and said {word!r}")
-    return stopped - started
+    with elsewhere(name, way, c):
+        return time.perf_counter() - started
+
+
+def memory_of(name: str, way: str, c: peers.Configuration) -> dict[str, int]:
+    """`memory` of one implementation in a process of its own."""
+    return json.loads(subprocess.check_output(command("memory", name, way, c)))  # noqa: S603 (ours)
 
 
 def peak(reset: bool = False) -> int:
@@ -143,12 +182,14 @@ def memory(run: Callable[[], Any]) -> dict[str, int]:
 
 def main(what: str, name: str, way: str, configuration: str) -> None:
     c = peers.Configuration(**json.loads(configuration))
-    run = peers.builders(name, c)[way](peers.problem(c)).run
-    if what == "cold":
-        run()
-        print("done", flush=True)
-    else:
-        print(json.dumps(memory(run) if what == "memory" else in_turns({name: run}, 1, 5)[name]))
+    run = built(name, way, c)
+    if what == "memory":
+        print(json.dumps(memory(run)))
+        return
+    run()
+    print([], flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(turn(run)), flush=True)
 
 
 if __name__ == "__main__":

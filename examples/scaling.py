@@ -19,7 +19,6 @@ from typing import Any
 
 import measure
 import peers
-from limit import limit
 from peers import Configuration
 from report import COLOURS, png
 from speed import agreed, say
@@ -56,13 +55,10 @@ def small_enough(name: str, c: Configuration) -> bool:
 
 def point(c: Configuration, names: list[str], duration: float) -> dict[str, Any]:
     """Median seconds, and peak bytes above the inputs, each in a process of its own."""
-    calls, found = agreed(peers.problem(c), [name for name in names if small_enough(name, c)])
-    calls["GEMM limit"] = limit(c)
-    times = measure.in_turns(calls, duration, 3)
+    found = agreed(peers.problem(c), [name for name in names if small_enough(name, c)])
     ways = {"numaml": "", **found["ways"]}
-    used = {
-        name: measure.in_own_process("memory", name, way, c)["later"] for name, way in ways.items()
-    }
+    times = measure.apart({**ways, measure.LIMIT: ""}, c, duration, 3)
+    used = {name: measure.memory_of(name, way, c)["later"] for name, way in ways.items()}
     seconds = {name: median(every) for name, every in times.items()}
     say(f"{c.name}:", ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in seconds.items()),
         "and", ", ".join(f"{name} {b / 1e6:.0f} MB" for name, b in used.items()))  # fmt: skip

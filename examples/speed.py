@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,7 +24,6 @@ import measure
 import numpy as np
 import peers
 import report
-from limit import limit
 from peers import Configuration
 from report import shown
 
@@ -72,8 +72,8 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
-def agreed(problem: peers.Problem, names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Calls to be timed, of numaml and each peer whose gradient is numaml's; and what was found."""
+def agreed(problem: peers.Problem, names: list[str]) -> dict[str, Any]:
+    """What was found of each peer, and its best way to be written if its gradient is numaml's."""
     c = problem.configuration
     ours = peers.numaml_builder(problem)
     exact = ours.read(ours.run())
@@ -81,7 +81,6 @@ def agreed(problem: peers.Problem, names: list[str]) -> tuple[dict[str, Any], di
     found: dict[str, Any] = {"first_order": away, "errors": {}, "ways": {}, "refused": []}
     if not away > 10 * ALLOWED:  # also when it is not a number
         raise ValueError(f"{c.name}: first-order MAML is {away:.0e} away: nothing to tell apart")
-    calls = {"numaml": ours.run}
     for name in names:
         ways = {way: build(problem) for way, build in peers.builders(name, c).items()}
         error = max(distance(one.read(one.run()), exact) for one in ways.values())
@@ -91,18 +90,18 @@ def agreed(problem: peers.Problem, names: list[str]) -> tuple[dict[str, Any], di
             say(f"{c.name}: {name} is not timed: its gradient is {error:.0e} from numaml's, "
                 f"allowed {ALLOWED:.0e}")  # fmt: skip
             continue
-        trial = measure.in_turns({way: one.run for way, one in ways.items()}, 0, 2)
-        way = min(trial, key=lambda way: min(trial[way]))
-        found["ways"][name], calls[name] = way, ways[way].run
-    return calls, found
+        turns = {way: partial(measure.turn, one.run) for way, one in ways.items()}
+        trial = measure.in_turns(turns, 0, 2)
+        found["ways"][name] = min(trial, key=lambda way: min(trial[way]))
+    return found
 
 
 def timed(c: Configuration, names: list[str], duration: float) -> dict[str, Any]:
     """One row: medians in seconds, of those whose gradients agree."""
-    calls, found = agreed(peers.problem(c), names)
-    calls["GEMM limit"] = limit(c)
+    found = agreed(peers.problem(c), names)
+    ways = {"numaml": "", **found["ways"], measure.LIMIT: ""}
     before = measure.others() or 0
-    times = measure.in_turns(calls, duration, ROUNDS)
+    times = measure.apart(ways, c, duration, ROUNDS)
     row = {**dataclasses.asdict(c), **found, "others": max(before, measure.others() or 0)}
     row["calls"] = {name: len(every) for name, every in times.items()}
     row["medians"] = {name: median(every) for name, every in times.items()}
@@ -114,9 +113,7 @@ def memory(c: Configuration, names: list[str]) -> dict[str, Any]:
     """Peak bytes above the inputs; of a peer's ways the most frugal."""
     table = {}
     for name in ("numaml", *names):
-        ways = {
-            way: measure.in_own_process("memory", name, way, c) for way in peers.builders(name, c)
-        }
+        ways = {way: measure.memory_of(name, way, c) for way in peers.builders(name, c)}
         way = min(ways, key=lambda way: ways[way]["later"])
         table[name] = {"way": way, **ways[way]}
         say(f"memory of {c.name}: {name} {table[name]['later'] / 1e6:.0f} MB")

@@ -1,5 +1,7 @@
 """The benchmark: it compares before it times, says what is missing, and writes whole files."""
 
+import contextlib
+import functools
 import itertools
 import json
 import subprocess
@@ -76,15 +78,21 @@ def as_peer(function, calls):
 
 def run_with_peers(monkeypatch, out, **functions):
     """Exit status, results and calls of a quick run with these functions as its only peers."""
+    import measure
     import peers
     import speed
+
+    @contextlib.contextmanager
+    def here(*what):
+        yield functools.partial(measure.turn, measure.built(*what))
 
     calls = {name: [] for name in functions}
     found = {name: as_peer(function, calls[name]) for name, function in functions.items()}
     monkeypatch.setattr(peers, "PEERS", found)
     monkeypatch.setattr(peers, "NEEDS", {})
-    for part in ("memory", "cold"):  # their processes know nothing of these peers
+    for part in ("memory", "cold"):  # other processes know nothing of these peers
         monkeypatch.setattr(speed, part, lambda *_: None)
+    monkeypatch.setattr(measure, "elsewhere", here)
     status = speed.main(["--quick", "--out", str(out)])
     return status, json.loads((out / "speed.json").read_text()), calls
 
@@ -246,9 +254,9 @@ def test_busy_sets_the_threads_and_leaves_no_process(monkeypatch, tmp_path):
     import busy
     import measure
 
-    def in_own_process(what, name, way, c, **environment):
-        assert (what, name, way) == ("time", "numaml", "")
-        return [0.002, 0.003, 0.9] if environment else [0.012]
+    def apart(ways, c, duration, rounds, **environment):
+        assert ways == {"numaml": ""}
+        return {"numaml": [0.002, 0.003, 0.9] if environment else [0.012]}
 
     started = []
 
@@ -257,7 +265,7 @@ def test_busy_sets_the_threads_and_leaves_no_process(monkeypatch, tmp_path):
             started.append(self)
             super().__init__(*arguments, **settings)
 
-    monkeypatch.setattr(measure, "in_own_process", in_own_process)
+    monkeypatch.setattr(measure, "apart", apart)
     monkeypatch.setattr(subprocess, "Popen", Load)
     monkeypatch.setattr(busy.time, "sleep", lambda _: None)
     monkeypatch.setattr(busy, "threaded_from", lambda transposed: 101 - 20 * transposed)
