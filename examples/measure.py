@@ -27,7 +27,7 @@ from typing import Any
 import peers
 from limit import limit
 
-PAUSE = 0.05  # seconds; BLAS threads of the one before spin for some 10 ms, then sleep
+PAUSE = 0.2  # seconds; idle threads of OpenBLAS spin for up to 0.1 s on a core the next one needs
 TURN = 0.05  # seconds of calls in one turn, one at least
 KIBI = 1024
 QUIET = 0.2  # cores that others may use before figures are doubted
