@@ -236,7 +236,8 @@ class Vector:
     def __sub__(self, other: Multiple) -> Vector:
         number, vector = other
         if self.flat is not None and vector.flat is not None:
-            flat = self.flat - number * vector.flat
+            step = number * vector.flat
+            flat = np.subtract(self.flat, step, out=step)
             return Vector(self.sizes, flat=flat, known=self.known)
         both = zip(self.layers, vector.layers, strict=True)
         layers = [

@@ -11,7 +11,6 @@ recursion is derived in ``derivations/3-meta-gradient.md``.
 """
 
 import math
-import operator
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 HVP = Callable[[Array], Array]
+Result = tuple[Any, Array]
 
 
 class Model(Protocol):
@@ -89,9 +89,8 @@ def adapt(model: Model, theta: Array, support: Any, alpha: Any, steps: int) -> A
     """
     alpha, steps, start, support = _begin(model, theta, alpha, steps, support)
     if not steps:
-        return np.broadcast_to(
-            theta, np.shape(model.value(start, support)) + np.shape(theta)
-        ).copy()
+        shape = np.shape(model.value(start, support)) + np.shape(theta)
+        return np.broadcast_to(theta, shape).copy()
     return np.asarray(inner_loop(model, start, support, alpha, steps))
 
 
@@ -131,14 +130,11 @@ def meta_value(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int) -
     True
     """
     alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
-    phi = inner_loop(model, theta, S, alpha, steps)
-    value = model.value(phi, Q)
+    value = model.value(inner_loop(model, theta, S, alpha, steps), Q)
     return _task_mean(value, value)[0]
 
 
-def meta_gradient(
-    model: Model, theta: Array, tasks: Any, alpha: Any, steps: int
-) -> tuple[Any, Array]:
+def meta_gradient(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int) -> Result:
     """Exact meta-gradient, ``λ_k = λ_{k+1} − α H_k λ_{k+1}`` from ``λ_K = ∇L_Q(φ_K)`` to λ_0.
 
     Every second-order term is there: this is the gradient of `meta_value`, to rounding.
@@ -163,7 +159,9 @@ def meta_gradient(
     Notes
     -----
     One linearisation and one Hessian-vector product per inner step; no Hessian is formed. Memory
-    grows linearly with ``steps``: every step's trace is kept for its product.
+    grows linearly with ``steps``: every step's trace is kept for its product. Where the traces of
+    all tasks need more than 64 MiB, `numaml.MLP` has them taken in blocks of tasks, one after
+    another; its method ``over_blocks`` is what another model can offer too.
 
     References
     ----------
@@ -187,9 +185,12 @@ def meta_gradient(
     >>> bool(abs(gradient @ v - exact) < 1e-14 * np.linalg.norm(gradient) * np.linalg.norm(v))
     True
     """
-    alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
+    alpha, steps, start, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
+    over_blocks = getattr(model, "over_blocks", lambda *_: None)
+    if result := over_blocks(meta_gradient, theta, S, Q, alpha, steps):
+        return result
     hvps: list[HVP] = []
-    phi = inner_loop(model, theta, S, alpha, steps, hvps)
+    phi = inner_loop(model, start, S, alpha, steps, hvps)
     value, lam = model.linearize(phi, Q)[:2]  # (M2)
     while hvps:  # from the last to the first, each freed with its trace once it is used
         lam = lam - alpha * hvps.pop()(lam)  # (M3)
@@ -198,7 +199,7 @@ def meta_gradient(
 
 def first_order_meta_gradient(
     model: Model, theta: Array, tasks: Any, alpha: Any, steps: int
-) -> tuple[Any, Array]:
+) -> Result:
     """First-order MAML (FOMAML): ``λ_0 := λ_K``, the mean over tasks of ∇L_Q(φ_K).
 
     An approximation that drops the curvature of the inner loop, *not* the gradient of
@@ -246,7 +247,7 @@ def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
     return getattr(model, "lift", lambda *as_they_are: as_they_are)(theta, *batches)
 
 
-def _task_mean(value: Any, lam: Any) -> tuple[Any, Array]:
+def _task_mean(value: Any, lam: Any) -> Result:
     """Means over the task axis, if there is one: a number (or ring element) and a flat array."""
     if np.ndim(value):
         value, lam = np.add.reduce(value) / len(value), lam.mean(axis=0)
@@ -266,7 +267,7 @@ def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
         raise ValueError(f"theta has shape {theta.shape}; want one row (P,), shared by all tasks")
     if isinstance(steps, bool) or not hasattr(steps, "__index__"):
         raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
-    if operator.index(steps) < 0:
+    if int(steps) < 0:
         raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
     if theta.dtype.hasobject:
         ring = type(theta[0])
@@ -275,10 +276,10 @@ def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
                 f"alpha is the float {alpha!r} and theta holds {ring.__name__}; "
                 "want an element of the same ring, e.g. Fraction(1, 10)"
             )
-        return theta, alpha, operator.index(steps)
+        return theta, alpha, int(steps)
     if not isinstance(alpha, (float, Real)):  # a float is seen at once
         raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
     if not 0 <= float(alpha) < math.inf:
         raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
     # A Python float: a NumPy float64 scalar would promote float32 arrays.
-    return theta, float(alpha), operator.index(steps)
+    return theta, float(alpha), int(steps)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import validation
+from .blocks import over_blocks
 from .factored import Outer, Vector, Weights, plus, tasks_of, times
 from .normalisation import AXES, normalise
 from .params import Array, Layers, pack, size, unpack
@@ -365,8 +366,9 @@ class MLP:
         """
         theta = validation.as_vector(theta, self.size, self.sizes)
         rows = [validation.as_rows(batch, theta, self) for batch in batches]
-        tasks = tasks_of(rows[0].x) if rows else 1
-        return Vector.lift(theta, self.sizes, tasks), *rows
+        return Vector.lift(theta, self.sizes, tasks_of(rows[0].x) if rows else 1), *rows
+
+    over_blocks = over_blocks
 
     def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
         layers, (s, _, s_second) = theta.layers, self._activation

@@ -7,11 +7,11 @@ weighted by its number of tasks: θ goes out, a gradient comes back.
 from __future__ import annotations  # concurrent.futures is named, not loaded
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .blocks import bounds, mean
 from .maml import meta_gradient
 from .tasks import Batch, Tasks
 
@@ -90,7 +90,7 @@ def sharded(executor: Executor, shards: int, gradient: MetaGradient = meta_gradi
         def submit(part: Tasks) -> Future[Any]:
             return executor.submit(gradient, model, theta, part, alpha, steps)
 
-        return _mean(_results(submit, parts, sizes), sizes)
+        return mean(_results(submit, parts, sizes), sizes)
 
     # What a checkpoint records: the bits depend on the number of shards.
     over_shards.__name__ = f"{getattr(gradient, '__name__', repr(gradient))} over {shards} shards"
@@ -107,8 +107,7 @@ def _split(tasks: Tasks, shards: int) -> Iterator[Tasks]:
     count = len(tasks.support.x)
     if count < shards:
         raise ValueError(f"got {count} tasks for {shards} shards; want at least one for each")
-    bounds = [shard * count // shards for shard in range(shards + 1)]
-    for start, stop in pairwise(bounds):
+    for start, stop in bounds(count, shards):
         yield Tasks(
             *(Batch(b.x[start:stop], b.y[start:stop]) for b in (tasks.support, tasks.query))
         )
@@ -134,12 +133,3 @@ def _results(
         for future in futures:
             future.cancel()  # without effect on those that are done
     return results
-
-
-def _mean(results: list[tuple[Any, Array]], sizes: list[int]) -> tuple[Any, Array]:
-    """The mean over all tasks, from the means over each shard."""
-    value, gradient = (
-        sum(size * result[i] for size, result in zip(sizes, results, strict=True)) / sum(sizes)
-        for i in (0, 1)
-    )  # (M5)
-    return value, np.asarray(gradient)

@@ -29,7 +29,7 @@ FLOORS = [
     ("check/orders", "check/probe"),
     ("check/diagnosis", "check/derivatives", "check/rings"),
     ("maml", "mlp"),
-    ("factored",),
+    ("factored", "blocks"),
     ("params", "primitives", "normalisation"),
     ("validation", "lock"),
 ]
