@@ -9,7 +9,7 @@ import pytest
 from numaml import audit, check, cli
 
 ROOT = Path(__file__).parents[1]
-CORE = ("primitives", "normalisation", "factored", "mlp", "maml", "training", "shards")
+CORE = ("primitives", "normalisation", "factored", "mlp", "maml", "training", "blocks")
 TAG = re.compile(r"\(([A-Z]\d)\)")
 
 
