@@ -78,7 +78,7 @@ def tasks_at_once(
     if tasks * each <= KEPT:
         return tasks
     wanted = max(BLOCK, THETAS * itemsize * size(sizes))
-    return max(wanted // each, -(-ROWS // n), 1)
+    return max(wanted // each, -(-ROWS // n))
 
 
 def trace_size(sizes: tuple[int, ...], n: int, m: int, steps: int) -> int:

@@ -1,6 +1,7 @@
 """Tasks taken in blocks: the same meta-gradient, in memory that does not grow with the tasks."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,11 +51,10 @@ def whole(model, *arguments):
 @pytest.mark.parametrize("norm", [None, "batch", "layer"])
 def test_blocks_change_nothing_but_rounding(small_blocks, loss, norm, handled):
     model = numaml.MLP((3, 8, 7, 4), activation="tanh", loss=loss, norm=norm)
-    arguments = model.init(1), tasks_for(model, 23), 0.1, 3
+    arguments = model.init(1), tasks_for(model, 29), 0.1, 3
     value, gradient = numaml.meta_gradient(model, *arguments)
-    assert len(small_blocks) > 2
-    assert sum(small_blocks) == 23
-    assert max(small_blocks) - min(small_blocks) == 1  # of unequal size, so weights are seen
+    # 8 · 1749 bytes a task: 9 at once. The blocks are of unequal size, so weights are seen.
+    assert small_blocks == [7, 7, 7, 8]
     want_value, want = whole(model, *arguments)
     assert value == pytest.approx(want_value, rel=1e-14)
     np.testing.assert_allclose(gradient, want, rtol=0, atol=1e-14 * np.abs(want).max())
@@ -65,9 +65,9 @@ def test_blocks_change_nothing_but_rounding(small_blocks, loss, norm, handled):
 def test_float32_stays_float32(small_blocks):
     model = numaml.MLP((3, 30, 2))
     value, gradient = numaml.meta_gradient(
-        model, model.init(0, np.float32), tasks_for(model, 30), 0.1, 3
+        model, model.init(0, np.float32), tasks_for(model, 33), 0.1, 3
     )
-    assert small_blocks
+    assert small_blocks == [11, 11, 11]  # 4 · 2850 bytes a task
     assert gradient.dtype == np.float32
     assert isinstance(value, float)
 
@@ -94,6 +94,22 @@ def test_one_task_and_exact_numbers_are_never_cut(small_blocks):
           for b in (tasks_for(model, 40).support, tasks_for(model, 40).query))
     )  # fmt: skip
     numaml.meta_gradient(model, np.ones(model.size, int).astype(object), exact, 0, 2)
+    assert not small_blocks
+
+
+def test_a_set_that_all_tasks_share_is_never_cut(small_blocks):
+    model = numaml.MLP((3, 30, 2))
+    tasks, theta = tasks_for(model, 40), model.init(0)
+    support, query = tasks.support, tasks.query
+    for shared in (
+        SimpleNamespace(support=numaml.Batch(support.x[0], support.y[0]), query=query),
+        SimpleNamespace(support=support, query=numaml.Batch(query.x[0], query.y[0])),
+    ):
+        got = numaml.meta_gradient(model, theta, shared, 0.1, 3)[1]
+        every = [numaml.Batch(*(np.broadcast_to(a, (40, *a.shape[-2:])) for a in (b.x, b.y)))
+                 for b in (shared.support, shared.query)]  # fmt: skip
+        want = whole(model, theta, numaml.Tasks(*every), 0.1, 3)[1]
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-14 * np.abs(want).max())
     assert not small_blocks
 
 
@@ -148,8 +164,12 @@ def test_tasks_at_once_by_hand():
     assert blocks.tasks_at_once(sizes, 66, 10, 10, 5, 8) == 16
     # 85 002 numbers of φ at each of 50 steps: one task takes 21 MB, but has 10 rows only
     assert blocks.tasks_at_once(sizes, 16, 10, 10, 50, 4) == 7
-    # θ alone has 23 MB: every block would read it anew
-    assert blocks.tasks_at_once((784, 2048, 2048, 20), 16, 20, 20, 5, 4) >= 16
+    assert blocks.tasks_at_once(sizes, 100, 1, 10, 200, 4) == 64  # 64 rows
+    assert blocks.tasks_at_once(sizes, 16, 10_000, 10, 50, 4) == 1
+    # θ alone has 23 MB, and every block would read it anew: 16 · 23.4 // 16.1
+    assert blocks.tasks_at_once((784, 2048, 2048, 20), 32, 20, 20, 5, 4) == 23
+    # 4096 numbers of 4 bytes a task: 2¹² tasks just fit
+    assert blocks.tasks_at_once((1, 1), 2**12, 1, 2**10, 0, 4) == 2**12
 
 
 def test_bounds():
