@@ -125,9 +125,14 @@ class Config:
 
     def least_memory(self) -> float:
         """Bytes that training cannot do without: θ, its gradient, Adam's moments, activations."""
-        model, kept = self.model, self.steps if self.learner == "exact" else 0
-        examples = self.tasks * (self.shots * (kept + 1) + self.queries)
-        return np.dtype(self.dtype).itemsize * (4 * model.size + examples * sum(model.sizes))
+        sizes, (kept, tasks) = self.model.sizes, (0, self.tasks)
+        if self.learner == "exact":
+            kept, tasks = self.steps, 1  # in blocks of tasks, and the smallest is one
+        inputs = self.tasks * (self.shots + self.queries) * sizes[0]
+        examples = tasks * (self.shots * (kept + 1) + self.queries)
+        return np.dtype(self.dtype).itemsize * (
+            4 * self.model.size + inputs + examples * sum(sizes[1:])
+        )
 
     def save(self, folder: Path) -> None:
         """Write ``config.json``."""
