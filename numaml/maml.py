@@ -11,6 +11,7 @@ recursion is derived in ``derivations/3-meta-gradient.md``.
 """
 
 import math
+import operator
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, Protocol
@@ -267,7 +268,7 @@ def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
         raise ValueError(f"theta has shape {theta.shape}; want one row (P,), shared by all tasks")
     if isinstance(steps, bool) or not hasattr(steps, "__index__"):
         raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
-    if int(steps) < 0:
+    if operator.index(steps) < 0:
         raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
     if theta.dtype.hasobject:
         ring = type(theta[0])
@@ -276,10 +277,10 @@ def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
                 f"alpha is the float {alpha!r} and theta holds {ring.__name__}; "
                 "want an element of the same ring, e.g. Fraction(1, 10)"
             )
-        return theta, alpha, int(steps)
+        return theta, alpha, operator.index(steps)
     if not isinstance(alpha, (float, Real)):  # a float is seen at once
         raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
     if not 0 <= float(alpha) < math.inf:
         raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
     # A Python float: a NumPy float64 scalar would promote float32 arrays.
-    return theta, float(alpha), int(steps)
+    return theta, float(alpha), operator.index(steps)

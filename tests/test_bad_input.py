@@ -127,6 +127,7 @@ FUNCTIONS = (
     [
         ({"steps": -1}, ValueError, "steps is -1; want K >= 0"),
         ({"steps": 1.0}, TypeError, "steps is 1.0; want an integer"),
+        ({"steps": np.array(2.5)}, TypeError, "only integer"),
         ({"steps": True}, TypeError, "steps is True"),
         ({"steps": None}, TypeError, "steps is None"),
         ({"alpha": -0.1}, ValueError, "alpha is -0.1; want a finite number >= 0"),
