@@ -21,7 +21,7 @@ from .validation import Rows
 Array = np.ndarray[Any, Any]
 
 KEPT = 2**26  # bytes; what glibc's malloc keeps for the next call
-BLOCK = 2**25  # bytes of a block's traces: half of that, for temporaries come on top
+BLOCK = 2**25  # bytes of a block's traces: half of KEPT, for temporaries come on top
 # Each block reads θ and adds up a gradient: its traces should be many times that, and its rows
 # enough to be worth NumPy's calls.
 THETAS, ROWS = 16, 64
@@ -82,9 +82,10 @@ def tasks_at_once(
 
 
 def trace_size(sizes: tuple[int, ...], n: int, m: int, steps: int) -> int:
-    """Numbers that one task's traces hold, about: h, s′, δ and a product, and a step of φ.
+    """Numbers that one task's traces hold; an estimate, right within a factor of two.
 
-    φ_{k+1} − φ_k is held as δ of the support, or where that is fewer numbers multiplied out.
+    Of every layer at every step h, s′, δ and a product; φ_{k+1} − φ_k as δ of the support, or where
+    that is fewer numbers multiplied out; and the query's pass.
     """
     width = sum(sizes[1:])
     return steps * (4 * n * width + min(size(sizes), steps * n * width)) + 4 * m * width
@@ -98,7 +99,7 @@ def bounds(count: int, parts: int) -> Iterator[tuple[int, int]]:
 def mean(results: Sequence[tuple[Any, Array]], sizes: Sequence[int]) -> tuple[Any, Array]:
     """The mean over all tasks, from the means over each part."""
     value, gradient = (
-        sum(size * result[i] for size, result in zip(sizes, results, strict=True)) / sum(sizes)
+        sum(n * result[i] for n, result in zip(sizes, results, strict=True)) / sum(sizes)
         for i in (0, 1)
     )  # (M5)
     return value, np.asarray(gradient)

@@ -125,11 +125,10 @@ class Config:
 
     def least_memory(self) -> float:
         """Bytes that training cannot do without: θ, its gradient, Adam's moments, activations."""
-        sizes, (kept, tasks) = self.model.sizes, (0, self.tasks)
-        if self.learner == "exact":
-            kept, tasks = self.steps, 1  # in blocks of tasks, and the smallest is one
+        sizes, exact = self.model.sizes, self.learner == "exact"
+        kept, at_once = (self.steps, 1) if exact else (0, self.tasks)  # the smallest block is one
         inputs = self.tasks * (self.shots + self.queries) * sizes[0]
-        examples = tasks * (self.shots * (kept + 1) + self.queries)
+        examples = at_once * (self.shots * (kept + 1) + self.queries)
         return np.dtype(self.dtype).itemsize * (
             4 * self.model.size + inputs + examples * sum(sizes[1:])
         )

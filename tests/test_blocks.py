@@ -56,6 +56,7 @@ def test_blocks_change_nothing_but_rounding(small_blocks, loss, norm, handled):
     # 8 · 1749 bytes a task: 9 at once. The blocks are of unequal size, so weights are seen.
     assert small_blocks == [7, 7, 7, 8]
     want_value, want = whole(model, *arguments)
+    # Sums over 29 tasks in another order: some ulp of the largest number.
     assert value == pytest.approx(want_value, rel=1e-14)
     np.testing.assert_allclose(gradient, want, rtol=0, atol=1e-14 * np.abs(want).max())
     assert gradient.dtype == want.dtype
@@ -152,7 +153,8 @@ def test_memory_does_not_grow_with_the_tasks():
         )  # fmt: skip
         return peak(lambda: numaml.meta_gradient(model, theta, tasks, 0.01, 5))
 
-    assert of(256) < 1.2 * of(64) < 1.2 * blocks.KEPT * 1.2
+    # 64 tasks just fit, in as much as was foreseen; 256 take blocks of half of that.
+    assert of(256) < of(64) < 2 * blocks.KEPT
 
 
 def test_tasks_at_once_by_hand():

@@ -387,6 +387,15 @@ def test_what_no_machine_can_do_is_refused_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
+def test_the_memory_asked_for_is_one_tasks_traces_and_all_inputs(monkeypatch):
+    monkeypatch.setattr(experiment, "_memory", lambda: 1e7)
+    sinusoid.Config(tasks=10_000).prepared()  # exact MAML takes them in blocks
+    with pytest.raises(ValueError, match="this needs at least"):
+        sinusoid.Config(tasks=10_000, learner="first-order").prepared()
+    with pytest.raises(ValueError, match="this needs at least"):
+        sinusoid.Config(tasks=1_000_000).prepared()
+
+
 def test_memory_that_is_not_there_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(experiment, "_memory", lambda: float("inf"))
     out = ["--out", tmp_path / "run"]

@@ -165,7 +165,7 @@ BUGS = [
      "return _task_mean(*model.linearize(theta, Q)[:2])", "(M4)"),
     ("maml", "return _task_mean(*model.linearize(phi, Q)[:2])  # (M4)",
      "return meta_gradient(model, np.asarray(theta), tasks, alpha, steps)", "(M4)"),
-    ("blocks", "sum(size * result[i] for", "sum(sum(sizes) / len(sizes) * result[i] for", "(M5)"),
+    ("blocks", "sum(n * result[i] for", "sum(sum(sizes) / len(sizes) * result[i] for", "(M5)"),
     ("blocks", "strict=True)) / sum(sizes)", "strict=True)) / len(sizes)", "(M5)"),
     ("training", "0.9 * moments.first + 0.1 * gradient", "gradient", "(O1)"),
     ("training", "0.001 * (gradient * gradient)", "0.001 * gradient", "(O1)"),
