@@ -200,6 +200,14 @@ def test_the_limit_counts_every_product_of_a_linear_model_once():
     assert found == of_x_and_W + of_x_and_x + by_pairs + at_the_end
 
 
+def test_a_process_that_dies_is_named():
+    import measure
+    import speed
+
+    with pytest.raises(RuntimeError, match="nobody ended with 1 and without a word"):
+        measure.apart({"numaml": "", "nobody": ""}, speed.QUICK[0], 0, 1)
+
+
 MEMORY = """
 import gc, json, sys
 from pathlib import Path
