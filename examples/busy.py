@@ -26,7 +26,7 @@ import numpy as np
 from report import shown, table
 from speed import CONFIGURATIONS, say
 
-from numaml.training import write_whole
+from numaml.files.whole import write_whole
 
 MEDIUM = ("omniglot-1shot", "omniglot-5shot", "regression-512", "wide-1000", "deep-64", "sinusoid")
 ONE = {"OPENBLAS_NUM_THREADS": "1"}

@@ -28,7 +28,7 @@ import numpy as np
 from report import shown, table
 
 import numaml
-from numaml.training import write_whole
+from numaml.files.whole import write_whole
 
 CORES, SHARDS, ROUNDS = 2, (2, 8, 32), 5
 DRAWINGS = 1200 * 20

@@ -199,7 +199,7 @@ def main(arguments):
     text = markdown(measured(chosen.quick))
     print(text, end="")
     if chosen.out:
-        from numaml.training import write_whole
+        from numaml.files.whole import write_whole
 
         write_whole(chosen.out, text.encode())
 

@@ -24,9 +24,10 @@ import numpy as np
 from report import png, table
 
 import numaml
-from numaml.grouped import standardise, standardised
-from numaml.plot import COLOURS, FAINT, INK, figure
-from numaml.training import mean_and_interval, write_whole
+from numaml.data.grouped import standardise, standardised
+from numaml.experiments.figures import COLOURS, FAINT, INK, figure
+from numaml.files.whole import write_whole
+from numaml.training.evaluation import mean_and_interval
 
 FOLDS, SUPPORTS, QUERIES, DRAWS = 6, (2, 3, 5), 6, 20
 MODEL = numaml.MLP((1, 40, 40, 1), "tanh")

@@ -7,7 +7,7 @@ from typing import Any
 
 from measure import QUIET
 
-from numaml.plot import FAINT, INK, figure
+from numaml.experiments.figures import FAINT, INK, figure
 
 COLOURS = {
     "numaml": "#0b6e99", "GEMM limit": FAINT, "JAX vmap": "#c4581b", "JAX in turn": "#e0a030",

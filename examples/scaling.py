@@ -23,7 +23,7 @@ from peers import Configuration
 from report import COLOURS, png
 from speed import agreed, say
 
-from numaml.training import write_whole
+from numaml.files.whole import write_whole
 
 STEPS, TASKS, WIDTH, SUPPORT = 5, 16, 256, 10
 AXES = {
@@ -67,7 +67,7 @@ def point(c: Configuration, names: list[str], duration: float) -> dict[str, Any]
 
 def drawing(results: dict[str, Any]) -> bytes:
     """Small multiples: time above, memory below, one column per axis."""
-    from numaml.plot import FAINT, figure
+    from numaml.experiments.figures import FAINT, figure
 
     drawn = figure(3 * len(results) + 1, 6)
     grid = drawn.subplots(2, len(results), sharey="row", sharex="col", squeeze=False)

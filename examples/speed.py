@@ -28,7 +28,7 @@ from peers import Configuration
 from report import shown
 
 import numaml
-from numaml.training import write_whole
+from numaml.files.whole import write_whole
 
 OMNIGLOT = (784, 256, 128, 64, 64)
 SQUARED = "squared_error"

@@ -5,24 +5,33 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .learner import Adapted, Learner, Scaling
+from .data.fewshot import FewShot, split_classes
+from .data.glyphs import glyphs
+from .data.scaling import Scaling
+from .data.sinusoids import Sinusoids
+from .data.tasks import Batch, Tasks
+from .engine.shards import sharded
+from .files.version import __version__ as __version__
+from .learners.learner import Adapted, Learner
 from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
-from .mlp import MLP
-from .shards import sharded
-from .tasks import Batch, FewShot, Sinusoids, Tasks, glyphs, split_classes
+from .network.mlp import MLP
 
 if TYPE_CHECKING:
-    from . import check, omniglot
-    from .estimator import MAMLClassifier, MAMLRegressor
-    from .grouped import Grouped, split_groups
-    from .training import accuracies, evaluate, train
+    from . import check
+    from .data import omniglot
+    from .data.grouped import Grouped, split_groups
+    from .learners.estimators import MAMLClassifier, MAMLRegressor
+    from .training.evaluation import accuracies, evaluate
+    from .training.outer import train
 else:
     # What adapting a learner does not need is loaded when it is first asked for.
     LATER = {
-        **dict.fromkeys(("MAMLClassifier", "MAMLRegressor"), "estimator"),
-        **dict.fromkeys(("Grouped", "split_groups"), "grouped"),
-        **dict.fromkeys(("accuracies", "evaluate", "train"), "training"),
-        **{name: name for name in ("check", "omniglot")},
+        **dict.fromkeys(("MAMLClassifier", "MAMLRegressor"), "learners.estimators"),
+        **dict.fromkeys(("Grouped", "split_groups"), "data.grouped"),
+        **dict.fromkeys(("accuracies", "evaluate"), "training.evaluation"),
+        "train": "training.outer",
+        "check": "check",
+        "omniglot": "data.omniglot",
     }
 
     def __getattr__(name: str) -> Any:
@@ -34,10 +43,9 @@ else:
         return getattr(module, name, module)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted(__all__)
 
 
-__version__ = "0.1.0"
 __all__ = [
     "MLP",
     "Adapted",

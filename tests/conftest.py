@@ -2,7 +2,7 @@
 
 import pytest
 
-from numaml import factored
+from numaml.weights import factored
 
 
 @pytest.fixture(scope="module", params=[factored.FEW, 0], ids=["as it is", "as if large"])

@@ -19,9 +19,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from numaml import Learner, cli, sinusoid
-from numaml.experiment import Config
-from numaml.training import State
+from numaml import Learner
+from numaml.command import main as cli
+from numaml.experiments import sinusoid
+from numaml.experiments.shared import Config
+from numaml.training.state import State
 
 EVERY = 7
 TINY = [

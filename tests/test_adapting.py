@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from numaml import MLP, Learner, Scaling, cli
-from numaml.rows import read_csv
+from numaml import MLP, Learner, Scaling
+from numaml.command import main as cli
+from numaml.data.csvfile import read_csv
 
 BOTH = ("support", "query")
 UNITS = Scaling([20.0, 5.0], [3.0, 2.0], [1000.0], [50.0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import blocks
+from numaml.engine import parts as blocks
 
 
 @pytest.fixture

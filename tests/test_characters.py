@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import characters, cli, experiment, omniglot, sinusoid
-from numaml.training import State, accuracies
+from numaml import omniglot
+from numaml.command import main as cli
+from numaml.experiments import omniglot as characters
+from numaml.experiments import shared as experiment
+from numaml.experiments import sinusoid
+from numaml.training.evaluation import accuracies
+from numaml.training.state import State
 
 SHORT = [
     "--iterations", "60", "--every", "20", "--tasks", "4", "--hidden", "16", "12",

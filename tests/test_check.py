@@ -12,7 +12,8 @@ import numaml
 from numaml import check
 from numaml.check import strategies
 from numaml.check.probe import DOUBLE, SINGLE, Probe, precision
-from numaml.primitives import ACTIVATIONS, LOSSES
+from numaml.network.activations import ACTIVATIONS
+from numaml.network.losses import LOSSES
 
 from .cases import build
 

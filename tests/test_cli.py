@@ -11,8 +11,11 @@ import sys
 import numpy as np
 import pytest
 
-from numaml import Batch, Learner, __version__, adapt, cli, experiment, sinusoid
-from numaml.training import State
+from numaml import Batch, Learner, __version__, adapt
+from numaml.command import main as cli
+from numaml.experiments import shared as experiment
+from numaml.experiments import sinusoid
+from numaml.training.state import State
 
 SHORT = ["--iterations", "120", "--tasks", "4", "--hidden", "8"]
 

@@ -102,7 +102,7 @@ def test_a_saturated_softmax_keeps_its_relative_accuracy(label):
 
 @pytest.mark.parametrize("activation", ["softplus", "sigmoid", "tanh", "relu"])
 def test_activations_do_not_overflow(activation):
-    s, s_prime, s_second = numaml.primitives.ACTIVATIONS[activation]
+    s, s_prime, s_second = numaml.network.activations.ACTIVATIONS[activation]
     z = np.array([-1e4, -800.0, -1.0, 0.0, 1.0, 800.0, 1e4])
     for function in (s, s_prime, s_second or s):
         assert np.isfinite(function(z)).all()

@@ -172,7 +172,7 @@ def refuse(match, error=ValueError, make=regressor, y=Y, **changes):
 
 
 def test_bad_input_is_named_before_any_work(monkeypatch):
-    monkeypatch.setattr("numaml.estimator.train", None)
+    monkeypatch.setattr("numaml.learners.estimators.train", None)
     refuse("meta_gradient is 'fast'; want one of 'exact', 'first-order'", meta_gradient="fast")
     refuse("meta_gradient is True; want", meta_gradient=True)
     refuse("hidden is 40; want integers", TypeError, hidden=40)
@@ -224,7 +224,8 @@ for call in (lambda e: e.predict([[1.0]]), lambda e: e.adapt([[1.0]], [1.0])):
 print(hasattr(numaml.MAMLClassifier(), "classes_"), "sklearn" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    line = "numaml.estimator this MAMLRegressor is not fitted; call fit(x, y, groups) first\n"
+    why = "this MAMLRegressor is not fitted; call fit(x, y, groups) first"
+    line = f"numaml.learners.estimators {why}\n"
     assert done.stdout == 2 * line + "False False\n"
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import check, factored, mlp
-from numaml.primitives import ACTIVATIONS
+from numaml import check
+from numaml.network import mlp
+from numaml.network.activations import ACTIVATIONS
+from numaml.weights import factored
 
 from .cases import build
 

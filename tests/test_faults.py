@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import cli, experiment, lock, sinusoid
-from numaml.lock import locked
-from numaml.training import State, train, write_whole
+from numaml.command import main as cli
+from numaml.experiments import shared as experiment
+from numaml.experiments import sinusoid
+from numaml.files import lock
+from numaml.files.lock import locked
+from numaml.files.whole import write_whole
+from numaml.training.outer import train
+from numaml.training.state import State
 
 MODEL = numaml.MLP((1, 6, 1))
 SOURCE = numaml.Sinusoids(tasks=3, shots=4, queries=5)

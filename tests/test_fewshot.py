@@ -8,7 +8,7 @@ import pytest
 
 import numaml
 from numaml import FewShot, accuracies, glyphs, split_classes
-from numaml.tasks import distinct
+from numaml.data.fewshot import distinct
 
 COUNTS = {3: 5, 7: 4, -2: 9, 11: 6}  # label -> examples: ragged
 LABELS = np.random.default_rng(1).permutation(np.repeat(list(COUNTS), list(COUNTS.values())))

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numaml import audit, check, cli
+from numaml import check
+from numaml.check import audit
+from numaml.command import main as cli
 
 ROOT = Path(__file__).parents[1]
 CORE = ("primitives", "normalisation", "factored", "mlp", "maml", "training", "blocks")

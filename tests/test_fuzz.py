@@ -19,8 +19,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from numaml import characters, cli, omniglot, sinusoid
-from numaml.training import State
+from numaml import omniglot
+from numaml.command import main as cli
+from numaml.experiments import omniglot as characters
+from numaml.experiments import sinusoid
+from numaml.training.state import State
 
 from .test_characters import write_data
 

@@ -8,7 +8,7 @@ import pytest
 
 import numaml
 from numaml import Grouped, split_groups
-from numaml.grouped import standardise
+from numaml.data.grouped import standardise
 
 COUNTS = {"ada": 5, "bob": 9, "cyd": 3, "dan": 7, "eve": 4}  # label -> rows: ragged
 GROUPS = np.random.default_rng(1).permutation(np.repeat(list(COUNTS), list(COUNTS.values())))

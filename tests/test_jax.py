@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import factored
 from numaml.check import relative_error
+from numaml.weights import factored
 
 from .cases import build
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numaml import MLP, Learner, Scaling
-from numaml.learner import FIELDS, LONGEST, VERSION, _archive, _description, _npy, _zip
+from numaml.learners.learner import FIELDS, LONGEST, VERSION, _archive, _description, _npy, _zip
 
 SMALL = Learner(MLP((1, 2)), np.array([0.5, -2.0, 1.5, 3.0], np.float32), 0.25, 3)
 RANDOM = np.random.default_rng(0)

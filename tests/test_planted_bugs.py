@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml.audit import CHECKS
+from numaml.check.audit import CHECKS
 
 PACKAGE = Path(numaml.__file__).parent
 counter = itertools.count()

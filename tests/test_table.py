@@ -8,8 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from numaml import Learner, cli, experiment, table
-from numaml.training import State
+from numaml import Learner
+from numaml.command import main as cli
+from numaml.experiments import shared as experiment
+from numaml.experiments import table
+from numaml.training.state import State
 
 SHORT = ["--iterations", "40", "--every", "20", "--hidden", "6", "--tasks", "4"]
 COLUMNS = ["--task", "pig", "--target", "weight"]

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import cli, judge
+from numaml.check import answers as judge
+from numaml.command import main as cli
 
 PACKAGE = Path(numaml.__file__).parent
 ROOT = PACKAGE.parent

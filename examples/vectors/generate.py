@@ -1,4 +1,4 @@
-"""Generate numaml's test vectors: ``python generate.py`` writes them to numaml/vectors/.
+"""Generate numaml's test vectors: ``python generate.py`` writes them to numaml/check/vectors/.
 
 Nothing here imports numaml. Rational vectors are computed in fractions, real ones with 250 decimal
 digits, of which 30 are written. Needs mpmath. The same bytes come out wherever this is run.

@@ -1,8 +1,8 @@
 """A network's loss in scalar loops, from the definitions, and what a vector says of it.
 
-The definitions stand in numaml/vectors/README.md. Every derivative is `scalars.gradient` of this
-value: the meta-gradient is the total derivative through every inner step. Only the wrong answers
-need the recursion, since it is what they get wrong.
+The definitions stand in the README of numaml/check/vectors. Every derivative is `scalars.gradient`
+of this value: the meta-gradient is the total derivative through every inner step. Only the wrong
+answers need the recursion, since it is what they get wrong.
 """
 
 from fractions import Fraction

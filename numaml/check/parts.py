@@ -69,7 +69,7 @@ def loss(function: Any, u: Any, y: Any) -> Report:
     Parameters
     ----------
     function : callable
-        ``function(u, y) -> (value, gradient, hessian)``, a row of ``numaml.primitives.LOSSES``:
+        ``function(u, y) -> (value, gradient, hessian)``, a row of ``numaml.network.losses.LOSSES``:
         value of shape (…), gradient like u, ``hessian(u_dot)`` like u.
     u : (…, n, n_out) array
         Outputs of a network. Every axis with a size of its own finds more.

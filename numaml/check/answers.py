@@ -1,0 +1,282 @@
+"""Judging somebody's answers to the test vectors: ``numaml check --vectors FILE``.
+
+The vectors and the form of the answers are described in ``vectors/README.md``. Everything
+is compared in exact arithmetic, so that thirty digits can be counted.
+"""
+
+import json
+import re
+from collections import Counter
+from decimal import Context, Decimal
+from fractions import Fraction
+from importlib import resources
+from importlib.resources.abc import Traversable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FIELDS = (
+    "meta_value",
+    "inner_gradients",
+    "phi",
+    "hvp",
+    "meta_gradient",
+    "first_order_meta_gradient",
+)
+DIGITS = {"float32": 5, "float64": 13, "exact": 28}  # a right answer has; rounding takes the rest
+BITS = {"float32": 24, "float64": 53, "exact": 0}
+LOOKS_LIKE = 4  # digits shared with a wrong answer; all answers to a vector differ in the third
+LARGEST_FILE = 50_000_000  # bytes; all vectors answered to thirty digits are 200 000
+LONGEST_NUMBER = 1000  # characters
+NUMBER = re.compile(r"[+-]?(\d+/0*[1-9]\d*|(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?)", re.ASCII)
+NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+CONTEXT = Context(prec=50)
+
+
+class Verdict(NamedTuple):
+    """What is to be said of one field of one vector."""
+
+    vector: str
+    field: str
+    word: str  # "right", "wrong", "missing" or "left out"
+    reason: str
+
+
+class Misshapen(Exception):  # noqa: N818  # a finding, not an error
+    """An answer's lists are not as long as the right one's."""
+
+
+def folder() -> Traversable:
+    """Where the vectors, their schema and their README are."""
+    return resources.files(__package__ or "numaml") / "vectors"
+
+
+def vectors() -> list[dict[str, Any]]:
+    """All vectors as they stand in the files, with the mistakes' texts under "mistakes"."""
+    files = [json.loads((folder() / name).read_bytes()) for name in ("rational.json", "real.json")]
+    return [{**one, "mistakes": file["mistakes"]} for file in files for one in file["vectors"]]
+
+
+def verdicts(path: Path) -> list[Verdict]:
+    """One verdict for every field of every vector, or one for all fields if none is answered.
+
+    Parameters
+    ----------
+    path : Path
+        The file of answers.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no such file, or it does not have the form that the README describes.
+    """
+    precision, answers, found = *read(path), vectors()
+    strangers = sorted(set(answers) - {one["name"] for one in found})
+    if strangers:
+        raise ValueError(f"{path}: there is no vector {shown(strangers[0])}; see {folder()}")
+    return [
+        Verdict(one["name"], *rest)
+        for one in found
+        for rest in of_vector(one, answers.get(one["name"], {}), precision, path)
+    ]
+
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """(precision, answers) of a file, checked but for the answers' numbers."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; want a JSON file of answers")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; want at most {LARGEST_FILE}")
+    try:
+        content = json.loads(path.read_bytes(), object_pairs_hook=without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {str(error)[:100]}") from None
+    form = '{"precision": "float64", "answers": {"tanh": {"meta_value": 1.5, …}, …}}'
+    if not isinstance(content, dict) or set(content) - {"precision"} != {"answers"}:
+        raise ValueError(f"{path} holds something else than answers; want {form}")
+    precision, answers = content.get("precision", "float64"), content["answers"]
+    if not isinstance(precision, str) or precision not in DIGITS:
+        raise ValueError(f"{path}: precision is {shown(precision)}; want one of {list(DIGITS)}")
+    if not isinstance(answers, dict):
+        raise ValueError(f"{path}: answers is {shown(answers)}; want {form}")
+    for name, fields in answers.items():
+        if fields is not None and not isinstance(fields, dict):
+            raise ValueError(f"{path}: {shown(name)} is {shown(fields)}; want fields, or null")
+        if fields and set(fields) - set(FIELDS):
+            stranger = min(set(fields) - set(FIELDS))
+            raise ValueError(f"{path}: there is no field {shown(stranger)}; want {list(FIELDS)}")
+    return precision, answers
+
+
+def without_repetition(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, refused if a name stands in it twice."""
+    names = Counter(name for name, _ in members)
+    for name, times in names.most_common(1):
+        if times > 1:
+            raise ValueError(f"{shown(name)} stands twice in one object")
+    return dict(members)
+
+
+def shown(what: Any) -> str:
+    """Somebody's text, short and safe to print."""
+    text = f"a {type(what).__name__}" if isinstance(what, list | dict) else ascii(what)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def of_vector(
+    vector: dict[str, Any], fields: dict[str, Any] | None, precision: str, path: Path
+) -> list[tuple[str, str, str]]:
+    """(field, word, reason) for each field of a vector."""
+    if not fields:
+        return [("every field", *unanswered(fields))]
+    return [
+        (field, *judged(fields[field], vector, field, precision, path))
+        if fields.get(field) is not None
+        else (field, *unanswered(fields.get(field, {})))
+        for field in FIELDS
+    ]
+
+
+def unanswered(answer: Any) -> tuple[str, str]:
+    return ("left out", "null in the answers") if answer is None else ("missing", "no answer")
+
+
+def judged(
+    answer: Any, vector: dict[str, Any], field: str, precision: str, path: Path
+) -> tuple[str, str]:
+    """(word, reason) for a field that is answered."""
+    try:
+        got = numbers(answer, vector["right"][field])
+    except Misshapen as finding:
+        return "wrong", str(finding)
+    except ValueError as error:
+        raise ValueError(f"{path}: {vector['name']}, {field}: {error}") from None
+    if None in got:
+        return "wrong", "holds NaN or infinity"
+    return compared([one for one in got if one is not None], vector, field, precision)
+
+
+def numbers(got: Any, want: Any, where: str = "") -> list[Fraction | None]:
+    """The numbers of an answer in one row, if its lists are as long as those of ``want``."""
+    if not isinstance(want, list):
+        if isinstance(got, list):
+            raise Misshapen(f"{where or 'the answer'} is a list; want a number")
+        return [number(got)]
+    if not isinstance(got, list) or len(got) != len(want):
+        has = f"has {len(got)} entries" if isinstance(got, list) else "is not a list"
+        raise Misshapen(f"{where or 'the answer'} {has}; want a list of {len(want)}")
+    return [
+        one
+        for index, (g, w) in enumerate(zip(got, want, strict=True))
+        for one in numbers(g, w, f"{where}[{index}]")
+    ]
+
+
+def number(got: Any) -> Fraction | None:
+    """What a JSON number or a string says exactly; None for NaN and the infinities."""
+    text = "" if isinstance(got, list | dict) else str(got)
+    if NOT_FINITE.fullmatch(text):
+        return None
+    if len(text) <= LONGEST_NUMBER and NUMBER.fullmatch(text):
+        return Fraction(got)
+    raise ValueError(f'{shown(got)} is not a number; want 0.25, "0.25", "2.5e-1" or "1/4"')
+
+
+def compared(
+    got: list[Fraction], vector: dict[str, Any], field: str, precision: str
+) -> tuple[str, str]:
+    """(word, reason) for finite numbers in the right shape."""
+    want = in_a_row(vector["right"][field])
+    digits, need = agreement(got, want), Decimal(DIGITS[precision])
+    if got == want:
+        return "right", "exactly" if vector["kind"] == "rational" else "to 30 digits"
+    if precision == "exact" and vector["kind"] == "rational":
+        need = Decimal("Infinity")
+    if vector.get("bits", 99) <= BITS[precision]:
+        unit = Fraction(1, 2 ** BITS[precision])
+        if all(g == w or abs(g - w) < unit * abs(w) for g, w in zip(got, want, strict=True)):
+            return "right", "to the last bit"
+        need = Decimal("Infinity")
+    if digits >= need:
+        return "right", f"to {digits:.1f} digits"
+    if digits >= LOOKS_LIKE:
+        wanted = "all of them" if need.is_infinite() else f"{need} in {precision}"
+        return "wrong", f"only {digits:.1f} digits are right; want {wanted}"
+    return "wrong", mistake(got, want, vector, field)
+
+
+def mistake(got: list[Fraction], want: list[Fraction], vector: dict[str, Any], field: str) -> str:
+    """What kind of mistake an answer looks like."""
+    if not any(got):
+        return "all zero"
+    for name, answer in vector["wrong"].get(field, {}).items():
+        if agreement(got, in_a_row(answer)) >= LOOKS_LIKE:
+            return f"looks like {vector['mistakes'][name]}"
+    factor = share(got, want)
+    if is_multiple(got, want, factor):
+        return f"{factor:.5g} times the right answer: a sum for a mean, or a sign?"
+    if agreement(sorted(got), sorted(want)) >= LOOKS_LIKE:
+        return "the right numbers in another order: W is (n_in, n_out) in C order, then b"
+    return f"no known mistake; off in {blocks_off(got, want, vector)}"
+
+
+def blocks_off(got: list[Fraction], want: list[Fraction], vector: dict[str, Any]) -> str:
+    """Names of the blocks of theta in which an answer is wrong."""
+    names = [
+        block
+        for l, (n_in, n_out) in enumerate(pairwise(vector["network"]["sizes"]), 1)
+        for block in [f"W{l}"] * (n_in * n_out) + [f"b{l}"] * n_out
+    ]
+    if len(got) % len(names):
+        return "its value"
+    rows = list(zip(names * (len(got) // len(names)), got, want, strict=True))
+    chosen = {name: [(g, w) for block, g, w in rows if block == name] for name in names}
+    return ", ".join(
+        name
+        for name, entries in chosen.items()
+        if agreement([g for g, _ in entries], [w for _, w in entries]) < LOOKS_LIKE
+    )
+
+
+def in_a_row(answer: Any) -> list[Fraction]:
+    """The numbers of an answer in the files, in one row."""
+    return [one for one in numbers(answer, answer) if one is not None]
+
+
+def agreement(got: list[Fraction], want: list[Fraction]) -> Decimal:
+    """Number of digits that are right, ``−log10 ‖got − want‖/‖want‖`` (without ‖want‖ if 0)."""
+    error = norm([g - w for g, w in zip(got, want, strict=True)])
+    if not error:
+        return Decimal("Infinity")
+    return -CONTEXT.log10(CONTEXT.divide(error, norm(want) or Decimal(1)))
+
+
+def norm(row: list[Fraction]) -> Decimal:
+    """Euclidean norm, to fifty digits."""
+    return CONTEXT.sqrt(dot(row, row))
+
+
+def share(got: list[Fraction], want: list[Fraction]) -> Decimal:
+    """The factor by which ``got`` is nearest to a multiple of ``want``, or 0."""
+    square = dot(want, want)
+    return CONTEXT.divide(dot(got, want), square) if square else Decimal(0)
+
+
+def is_multiple(got: list[Fraction], want: list[Fraction], factor: Decimal) -> bool:
+    """Whether ``got`` is ``factor`` times ``want``; one number always is, so n or 1/n times it."""
+    if not factor or agreement(got, [Fraction(factor) * w for w in want]) < LOOKS_LIKE:
+        return False
+    nearest = (abs(one - round(one)) for one in (factor, CONTEXT.divide(Decimal(1), factor)))
+    return len(got) > 1 or min(nearest) < Decimal(10) ** -LOOKS_LIKE
+
+
+def dot(a: list[Fraction], b: list[Fraction]) -> Decimal:
+    """Inner product, to fifty digits: exact fractions of hostile length would take for ever."""
+    total = Decimal(0)
+    for x, y in zip(map(rounded, a), map(rounded, b), strict=True):
+        total = CONTEXT.fma(x, y, total)
+    return total
+
+
+def rounded(number: Fraction) -> Decimal:
+    return CONTEXT.divide(Decimal(number.numerator), Decimal(number.denominator))

@@ -1,0 +1,538 @@
+"""The audit of the installed gradients: one row per tagged formula, each by a method that does not
+use the formula.
+
+`numaml check` prints it, the tests assert it, and the planted-bug tests run it on copies of the
+package with one term removed and see it fail.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import maml
+from ..data.tasks import Batch, Tasks
+from ..engine.shards import sharded
+from ..network import losses, mlp
+from ..network.activations import ACTIVATIONS
+from ..network.mlp import MLP
+from ..network.normalisation import AXES, EPSILON, normalise
+from ..training.outer import adam
+from ..training.state import Moments
+from ..weights.factored import Known, Vector, Weight, pays
+from . import TINY, Mod, complex_step, dual_gradient, relative_error
+
+Array = np.ndarray[Any, Any]
+
+# Complex-step derivatives are exact to rounding, so all that is allowed is the rounding of two
+# evaluations of a small network in float64 (2e-16 each operation, some hundred operations).
+ROUNDING = 1e-13
+ALPHA = 0.3  # large enough that curvature, α H λ, is as large as λ itself
+
+
+class Row(NamedTuple):
+    """One line of the audit."""
+
+    formula: str
+    method: str
+    error: float
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.bound
+
+
+def audit() -> Iterator[Row]:
+    """Yield a `Row` for every tagged formula, in the order of the derivations.
+
+    Examples
+    --------
+    >>> from numaml.check.audit import audit
+    >>> all(row.passed for row in audit())
+    True
+    """
+    for formula, (method, bound, error) in CHECKS.items():
+        yield Row(formula, method, error(), bound)
+
+
+# A small network in which every axis has a size of its own.
+SIZES, T, N_SUPPORT, N_QUERY = (2, 5, 4, 3), 6, 7, 8
+
+
+def _model(loss: str = "squared_error", norm: str | None = None) -> MLP:
+    return MLP(SIZES, "tanh", loss, norm)
+
+
+def _theta(seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(0, 0.7, _model().size)
+
+
+def _batch(n: int, seed: int, loss: str = "squared_error", tasks: tuple[int, ...] = (T,)) -> Batch:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(*tasks, n, SIZES[0]))
+    if loss == "cross_entropy":
+        return Batch(x, rng.integers(0, SIZES[-1], (*tasks, n)))
+    return Batch(x, rng.normal(size=(*tasks, n, SIZES[-1])))
+
+
+def _tasks() -> Tasks:
+    return Tasks(_batch(N_SUPPORT, 1), _batch(N_QUERY, 2))
+
+
+def _gradient(f: Callable[[Array], Any], theta: Array) -> Array:
+    """Gradient of f, which maps a stack of rows to a stack of numbers, by complex steps."""
+    return np.asarray(complex_step(f, theta, np.eye(len(theta))))
+
+
+# Activations and losses
+
+
+def _activation(name: str, reference: Callable[[float], float]) -> float:
+    s, s_prime, s_second = ACTIVATIONS[name]
+    z = np.array([-30.0, -2.5, -1.0, -0.1, 0.2, 0.7, 3.0, 30.0])
+    second = s_second(z) if s_second else np.zeros_like(z)
+    return max(
+        _worst_element(s(z), [reference(value) for value in z.tolist()]),
+        _worst_element(s_prime(z), complex_step(s, z, 1.0)),
+        _worst_element(second, complex_step(s_prime, z, 1.0)),
+    )
+
+
+def _worst_element(got: Array, want: Any) -> float:
+    """Each number on its own: a wrong tail must not hide behind a large middle."""
+    return max(relative_error(a, b) for a, b in zip(got, want, strict=True))
+
+
+def _loss(loss: str, reference: Callable[[Array, Any], float]) -> float:
+    rng = np.random.default_rng(3)
+    u, u_dot = rng.normal(0, 3, (2, T, N_SUPPORT, SIZES[-1]))
+    y = _batch(N_SUPPORT, 4, loss).y
+    function = losses.LOSSES[loss]
+    value, delta, hessian = function(u, y)
+
+    def row(flat: Array) -> Any:  # the loss of task 0 for a stack of outputs
+        return function(flat.reshape(-1, *u.shape[1:]), y[0])[0]
+
+    return max(
+        relative_error(value, [reference(u[t], y[t]) for t in range(T)]),
+        relative_error(delta[0].ravel(), _gradient(row, u[0].ravel())),
+        relative_error(hessian(u_dot), complex_step(lambda u: function(u, y)[1], u, u_dot)),
+    )
+
+
+def _squared_error(u: Array, y: Array) -> float:
+    return math.fsum((a - b) ** 2 for a, b in zip(u.flat, y.flat, strict=True)) / u.size
+
+
+def _cross_entropy(u: Array, y: Array) -> float:
+    rows = zip(u.tolist(), y.tolist(), strict=True)
+    return math.fsum(math.log(math.fsum(map(math.exp, r))) - r[c] for r, c in rows) / len(u)
+
+
+# Normalisation
+
+
+def _normalised(a: Array, norm: str | None) -> Array:
+    """N(a) of one task's rows in plain Python loops."""
+    if norm is None:
+        return a
+    x = np.empty_like(a)
+    for into, line in zip(x.T, a.T, strict=True) if norm == "batch" else zip(x, a, strict=True):
+        mean = math.fsum(line) / len(line)
+        variance = math.fsum((number - mean) ** 2 for number in line) / len(line)
+        into[:] = [(number - mean) / math.sqrt(variance + EPSILON) for number in line]
+    return x
+
+
+def _normalisation(error: Callable[[int, Array, Array, Array], float]) -> float:
+    """The worst error over the axes, at a stack of tasks with a feature that is constant."""
+    a, w, a_dot = np.random.default_rng(9).normal(size=(3, T, N_SUPPORT, SIZES[1]))
+    a[0, :, 0] = 2.0
+    return max(error(axis, a, w, a_dot) for axis in AXES.values() if axis)
+
+
+def _n1(axis: int, a: Array, _w: Array, _a_dot: Array) -> float:
+    norm = {axis: norm for norm, axis in AXES.items()}[axis]
+    return relative_error(normalise(a, axis).x, [_normalised(a[t], norm) for t in range(T)])
+
+
+def _n2(axis: int, a: Array, w: Array, _a_dot: Array) -> float:
+    n = normalise(a, axis)
+    Jw, m = n.jacobian(w)
+    return max(
+        relative_error(Jw, complex_step(lambda a: normalise(a, axis).x, a, w)),
+        relative_error(m, (n.x * w).mean(axis, keepdims=True)),
+    )
+
+
+def _n3(axis: int, a: Array, w: Array, a_dot: Array) -> float:
+    n, w_dot = normalise(a, axis), np.cos(w)
+    got = n.r_jacobian(w, *n.jacobian(w), w_dot, *n.jacobian(a_dot))
+
+    def Jw(point: Array) -> Array:
+        return normalise(point[0], axis).jacobian(point[1])[0]
+
+    return relative_error(got, complex_step(Jw, np.stack([a, w]), np.stack([a_dot, w_dot])))
+
+
+# The four passes
+
+
+def _worst_norm(error: Callable[[str | None], float]) -> float:
+    return max(error(norm) for norm in AXES)
+
+
+def _by_hand(theta: Array, x: Array, s: Callable[[float], float], model: MLP) -> Array:
+    """The network's output on one task's rows, product by product."""
+    layers, rows = model.unpack(theta), x
+    for number, (W, b) in enumerate(layers, 1):
+        a = np.array([[math.fsum(row * column) for column in W.T] for row in rows])
+        if number == len(layers):
+            return a + b
+        rows = np.vectorize(s)(_normalised(a, model.norm) + b)
+    raise ValueError("no layers")
+
+
+def _f1(norm: str | None) -> float:
+    model, theta, x = MLP(SIZES, "identity", norm=norm), _theta(), _batch(N_SUPPORT, 1).x
+    want = [_by_hand(theta, x[t], float, model) for t in range(T)]
+    return relative_error(model.predict(theta, x), want)
+
+
+def _f2() -> float:
+    x, theta = _batch(N_SUPPORT, 1).x, _theta()
+    want = [_by_hand(theta, x[t], math.tanh, _model()) for t in range(T)]
+    return relative_error(_model().predict(theta, x), want)
+
+
+class _Passes:
+    """One task's passes laid open, at θ and along v."""
+
+    def __init__(self, norm: str | None) -> None:
+        self.axis = AXES[norm]
+        self.batch = _batch(N_SUPPORT, 1, "cross_entropy", ())
+        self.theta, self.v = _theta(), _theta(1)
+        self.layers, self.dots = self.weights(self.theta), self.weights(self.v)
+        self.s2 = ACTIVATIONS["softplus"][2]
+        self.trace, self.outers = self.first_order(self.layers)
+
+    def weights(self, theta: Array) -> Any:
+        return Vector(SIZES, flat=theta).layers
+
+    def first_order(self, layers: Any) -> tuple[mlp.Trace, Any]:
+        s = ACTIVATIONS["softplus"]
+        hs, zs, ns = mlp.forward(layers, self.batch.x, s[0], self.axis)
+        delta = losses.cross_entropy(zs[-1], self.batch.y)[1]
+        outers, trace = mlp.backward(layers, hs, zs, ns, s, delta)
+        return trace, outers
+
+    def along_v(self, part: str, l: int) -> Array:
+        """Derivative along v of a part of the first-order trace, by a complex step."""
+        return np.asarray(
+            complex_step(
+                lambda theta: getattr(self.first_order(self.weights(theta))[0], part)[l],
+                self.theta,
+                self.v,
+            )
+        )
+
+    def r_forward(self) -> tuple[list[Array], ...]:
+        return mlp.r_forward(self.layers, self.dots, self.trace)
+
+    def r_backward(self) -> list[Any]:
+        tangents = self.r_forward()
+        hessian = losses.cross_entropy(self.trace.zs[-1], self.batch.y)[2]
+        delta_dot = hessian(tangents[1][-1])
+        return mlp.r_backward(self.layers, self.dots, self.trace, tangents, delta_dot, self.s2)
+
+
+def _r1(norm: str | None) -> float:
+    passes = _Passes(norm)
+    _, z_dots, _ = passes.r_forward()
+    return max(relative_error(z_dots[l], passes.along_v("zs", l)) for l in range(3))
+
+
+def _r2(norm: str | None) -> float:
+    passes = _Passes(norm)
+    h_dots, _, _ = passes.r_forward()
+    return max(relative_error(h_dots[l], passes.along_v("hs", l)) for l in (1, 2))
+
+
+def _b1(norm: str | None) -> float:
+    """δ_l is the gradient by a bias that is each example's own."""
+    passes = _Passes(norm)
+    return max(relative_error(passes.trace.deltas[l].ravel(), _by_bias(passes, l)) for l in (0, 1))
+
+
+def _by_bias(passes: _Passes, l: int) -> Array:
+    n, width = N_SUPPORT, SIZES[l + 1]
+
+    def value(flat: Array) -> Any:
+        layers = list(passes.layers)
+        W, b = layers[l]
+        layers[l] = (W, b + flat.reshape(-1, n, width))
+        softplus = ACTIVATIONS["softplus"][0]
+        x = passes.batch.x + 0 * flat[..., :1, None]  # as many, and as complex, as the biases
+        zs = mlp.forward(layers, x, softplus, passes.axis)[1]
+        return losses.cross_entropy(zs[-1], passes.batch.y)[0]
+
+    return _gradient(value, np.zeros(n * width))
+
+
+def _b2(norm: str | None) -> float:
+    model, theta, batch = _model(norm=norm), _theta(), _batch(N_SUPPORT, 1)
+    _, gradient, _ = model.linearize(theta, batch)
+    want = [_task_gradient(theta, batch, t, model) for t in range(T)]
+    return relative_error(gradient, want)
+
+
+def _task_gradient(theta: Array, batch: Batch, t: int, model: MLP | None = None) -> Array:
+    """Gradient of one task's loss alone, by complex steps of its value."""
+    one = Batch(batch.x[t], batch.y[t])
+    return _gradient(lambda theta: (model or _model()).value(theta, one), theta)
+
+
+def _r3(norm: str | None) -> float:
+    passes = _Passes(norm)
+    delta_dots = [delta_dot for _, delta_dot in passes.r_backward()]
+    return max(relative_error(delta_dots[l], passes.along_v("deltas", l)) for l in range(3))
+
+
+def _r4(norm: str | None) -> float:
+    errors = []
+    for loss in losses.LOSSES:
+        model, theta, batch = _model(loss, norm=norm), _theta(), _batch(N_SUPPORT, 1, loss)
+        v = np.random.default_rng(5).normal(size=(T, model.size))
+        hvp = model.linearize(theta, batch)[2]
+        ahead = model.linearize(theta + 1j * TINY * v, batch)[1]
+        errors.append(relative_error(hvp(v), ahead.imag / TINY))
+    return max(errors)
+
+
+# Factored weights
+
+N_IN, N_OUT = 90, 80  # large enough that factors pay
+
+
+def _factors(n_out: int = N_OUT) -> tuple[list[tuple[Array, Array]], Array]:
+    """Pairs (U, V) of which the first two share U, and per task the matrix Σ UᵀV."""
+    rng = np.random.default_rng(10)
+    U, U_ = rng.normal(size=(T, 2, N_IN)), rng.normal(size=(T, 1, N_IN))
+    pairs = [(one, rng.normal(size=(T, one.shape[1], n_out))) for one in (U, U, U_)]
+    matrices = np.zeros((T, N_IN, n_out))
+    for U, V in pairs:
+        for t in range(T):
+            for u, v in zip(U[t], V[t], strict=True):
+                matrices[t] += np.multiply.outer(u, v)
+    return pairs, matrices
+
+
+def _w1() -> float:
+    return max(_products(n_out) for n_out in (N_OUT, 8))
+
+
+def _products(n_out: int) -> float:
+    """Worst error of products with a weight and its transpose, while it collects pairs."""
+    pairs, matrices = _factors(n_out)
+    shapes = (N_IN, n_out), (T, N_IN, n_out), (T, 6, N_IN), (T, 6, n_out)
+    base, other, h, c = (np.random.default_rng(11).normal(size=shape) for shape in shapes)
+    errors = []
+    first_layer: Known = {}
+    for known in (None, first_layer):
+        weight = Weight.shared(base, known).minus(0.5, Weight(None, pairs[:1]))
+        weight = weight.minus(0.5, Weight(None, pairs[1:]))
+        want = base - 0.5 * matrices
+        products = [h[t] @ want[t] for t in range(T)]
+        errors += [relative_error(h @ weight, products) for _ in range(2)]  # then from memory
+        errors.append(relative_error(weight.multiplied_out(), want))
+    rows, first = pairs[0][0], Weight(None, [(h, c)], first_layer)  # h rowsᵀ is in memory
+    errors.append(relative_error(rows @ first, [rows[t] @ h[t].T @ c[t] for t in range(T)]))
+    weight = Weight.shared(base, None).minus(0.5, Weight(None, pairs))
+    for step, more in (
+        (Weight(None), np.zeros_like(other)),
+        (Weight(None, [(h, c)]), np.matmul(h.mT, c)),  # then those of a narrow matrix are too many
+        (Weight(other), other),
+    ):
+        turned = [c[t] @ (want - 2 * more)[t].T for t in range(T)]
+        errors.append(relative_error(c @ weight.minus(2, step).mT, turned))
+    return max(errors)
+
+
+def _w2() -> float:
+    """Multiplications of one row, counted; the number of cases in which the rule is wrong."""
+    wrong = 0
+    for rank, n_in, n_out in itertools.product(range(1, 9), range(1, 9), range(1, 9)):
+        through_factors = sum(1 for _ in itertools.product(range(rank), range(n_in)))
+        through_factors += sum(1 for _ in itertools.product(range(rank), range(n_out)))
+        directly = sum(1 for _ in itertools.product(range(n_in), range(n_out)))
+        wrong += pays(rank, n_in, n_out) != (through_factors < directly)
+    return float(wrong)
+
+
+def _w3() -> float:
+    pairs, matrices = _factors()
+    deltas = [V for _, V in pairs]
+    theta = np.random.default_rng(12).normal(size=(T, (N_IN + 1) * N_OUT))
+    errors = []
+    for start in (np.zeros_like(theta), theta):
+        vector = Vector((N_IN, N_OUT), flat=start)
+        want = start.copy()
+        for pair, delta in zip(pairs, deltas, strict=True):
+            vector = vector - 2 * Vector.of([([pair], delta)], (N_IN, N_OUT), {})
+            want[:, N_IN * N_OUT :] -= 2 * np.array([delta[t].sum(0) for t in range(T)])
+        vector, want = vector - 2 * Vector((N_IN, N_OUT), flat=theta), want - 2 * theta
+        want[:, : N_IN * N_OUT] -= 2 * matrices.reshape(T, -1)
+        errors += [relative_error(vector.mean(0), sum(want) / T), relative_error(vector, want)]
+    return max(errors)
+
+
+# The meta-gradient
+
+
+def _m1() -> float:
+    model, tasks = _model(), _tasks()
+    want = np.empty((T, model.size))
+    for t in range(T):
+        phi = _theta()
+        for _ in range(3):
+            phi = phi - ALPHA * _task_gradient(phi, tasks.support, t)
+        want[t] = phi
+    return relative_error(maml.adapt(model, _theta(), tasks.support, ALPHA, 3), want)
+
+
+def _m2() -> float:
+    """Without inner steps the meta-gradient is the gradient of the task-averaged query loss."""
+    model, query = _model(), _tasks().query
+    value, gradient = maml.meta_gradient(model, _theta(), _tasks(), ALPHA, 0)
+    losses = [model.value(_theta(), Batch(query.x[t], query.y[t])) for t in range(T)]
+    want = [_task_gradient(_theta(), query, t) for t in range(T)]
+    return max(
+        relative_error(value, math.fsum(losses) / T),
+        relative_error(gradient, np.mean(want, axis=0)),
+    )
+
+
+def _meta_directions(gradient: Array, alpha: float, steps: int, count: int = 5) -> float:
+    """Distance of a gradient from complex steps of the meta-value along random directions."""
+    model, tasks = _model(), _tasks()
+    directions = np.random.default_rng(6).normal(size=(count, model.size))
+
+    def value(theta: Array) -> Any:
+        return maml.meta_value(model, theta, tasks, alpha, steps)
+
+    want = [complex_step(value, _theta(), v) for v in directions]
+    return relative_error(directions @ gradient, want)
+
+
+def _m3(alpha: float, steps: int) -> float:
+    gradient = maml.meta_gradient(_model(), _theta(), _tasks(), alpha, steps)[1]
+    return _meta_directions(gradient, alpha, steps)
+
+
+def _m3_field() -> float:
+    """Over GF(2^61 − 1) against dual numbers through the value alone: equal or not."""
+    model, steps = MLP((2, 2, 1), "square"), 2
+    rng = np.random.default_rng(7)
+
+    def elements(*shape: int) -> Array:
+        flat = [Mod(n) for n in rng.integers(Mod.p, size=math.prod(shape)).tolist()]
+        return np.array(flat, object).reshape(shape)
+
+    theta, alpha = elements(model.size), elements(1)[0]
+    support, query = (Batch(elements(n, 2), elements(n, 1)) for n in (2, 3))
+
+    def value(theta: Array) -> Any:
+        phi = theta
+        for _ in range(steps):
+            phi = phi - alpha * dual_gradient(lambda p: model.value(p, support), phi)
+        return model.value(phi, query)
+
+    got = maml.meta_gradient(model, theta, Tasks(support, query), alpha, steps)[1]
+    return float(np.sum(got != dual_gradient(value, theta)))
+
+
+def _m4() -> float:
+    """The mean over tasks of ∇L_Q(φ_K), and not the gradient of the meta-value."""
+    model, tasks = _model(), _tasks()
+    gradient = maml.first_order_meta_gradient(model, _theta(), tasks, ALPHA, 3)[1]
+    phi = maml.adapt(model, _theta(), tasks.support, ALPHA, 3)
+    want = [_task_gradient(phi[t], tasks.query, t) for t in range(T)]
+    if _meta_directions(gradient, ALPHA, 3) < 0.1:
+        return math.inf
+    return relative_error(gradient, np.mean(want, axis=0))
+
+
+def _m5() -> float:
+    """Six tasks in four shards, whose sizes cannot be equal."""
+    model, tasks = _model(), _tasks()
+    with ThreadPoolExecutor(1) as executor:
+        value, gradient = sharded(executor, 4)(model, _theta(), tasks, ALPHA, 3)
+    want = maml.meta_value(model, _theta(), tasks, ALPHA, 3)
+    return max(abs(value / want - 1), _meta_directions(gradient, ALPHA, 3))
+
+
+def _o1() -> float:
+    """Adam against its own definition, coordinate by coordinate."""
+    gradients = np.random.default_rng(8).normal(size=(4, 3))
+    theta, moments = np.ones(3), Moments(np.zeros(3), np.zeros(3), 0)
+    for gradient in gradients:
+        theta, moments = adam(theta, gradient, moments, 0.01)
+    want = []
+    for series in gradients.T.tolist():
+        position = 1.0
+        for t in range(1, len(series) + 1):
+            first = sum(0.1 * 0.9 ** (t - 1 - i) * series[i] for i in range(t))
+            second = sum(0.001 * 0.999 ** (t - 1 - i) * series[i] ** 2 for i in range(t))
+            # Kingma and Ba's efficient form has ε outside the bias correction.
+            rate = 0.01 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+            position -= rate * first / (math.sqrt(second) + 1e-8)
+        want.append(position)
+    return relative_error(theta, want)
+
+
+Check = tuple[str, float, Callable[[], float]]
+CHECKS: dict[str, Check] = {
+    "(A1) relu": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "relu", lambda z: max(z, 0.0))),
+    "(A2) sigmoid": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "sigmoid", lambda z: 1 / (1 + math.exp(-z)))),
+    "(A3) softplus": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "softplus", lambda z: math.log1p(math.exp(z)))),
+    "(A4) tanh": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "tanh", math.tanh)),
+    "(A5) square": ("its definition, complex step", ROUNDING, lambda: _activation(
+        "square", lambda z: z**2)),
+    "(L1) squared error": ("plain sums, complex step", ROUNDING, lambda: _loss(
+        "squared_error", _squared_error)),
+    "(L2) cross-entropy": ("plain sums, complex step", ROUNDING, lambda: _loss(
+        "cross_entropy", _cross_entropy)),
+    "(N1) normalisation": ("plain loops", ROUNDING, lambda: _normalisation(_n1)),
+    "(N2) its Jacobian": ("complex step of (N1)", ROUNDING, lambda: _normalisation(_n2)),
+    "(N3) tangent of J w": ("complex step of (N2)", ROUNDING, lambda: _normalisation(
+        _n3)),
+    "(F1) pre-activation": ("plain loops", ROUNDING, lambda: _worst_norm(_f1)),
+    "(F2) activation": ("plain loops", ROUNDING, _f2),
+    "(B1) cotangent": ("complex step in each example's bias", ROUNDING, lambda: _worst_norm(_b1)),
+    "(B2) gradient": ("complex step of the loss", ROUNDING, lambda: _worst_norm(_b2)),
+    "(R1) tangent of z": ("complex step of (F1)", ROUNDING, lambda: _worst_norm(_r1)),
+    "(R2) tangent of h": ("complex step of (F2)", ROUNDING, lambda: _worst_norm(_r2)),
+    "(R3) tangent of δ": ("complex step of (B1)", ROUNDING, lambda: _worst_norm(_r3)),
+    "(R4) Hessian product": ("complex step of the gradient", ROUNDING, lambda: _worst_norm(_r4)),
+    "(W1) product with W + UᵀV": ("outer products added up", ROUNDING, _w1),
+    "(W2) when factors pay": ("multiplications counted", 0.0, _w2),
+    "(W3) mean over tasks": ("task by task", ROUNDING, _w3),
+    "(M1) inner step": ("gradients by complex step", ROUNDING, _m1),
+    "(M2) task-averaged loss": ("complex step of each task's loss", ROUNDING, _m2),
+    "(M3) meta-gradient, K = 3": ("complex step of the meta-value", ROUNDING, lambda: _m3(
+        ALPHA, 3)),
+    "(M3) meta-gradient, K = 50": ("complex step of the meta-value", ROUNDING, lambda: _m3(
+        ALPHA / 3, 50)),
+    "(M3) meta-gradient, K = 2": ("dual numbers over GF(2^61 − 1)", 0.0, _m3_field),
+    "(M4) first-order": ("complex step at φ_K; differs from (M3)", ROUNDING, _m4),
+    "(M5) tasks in shards": ("complex step of the meta-value", ROUNDING, _m5),
+    "(O1) Adam": ("its definition as a sum", ROUNDING, _o1),
+}  # fmt: skip

@@ -1,0 +1,118 @@
+"""One task as two CSV files: adapt a learner to the first and predict the rows of the second."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..data.csvfile import Csv
+from ..learners.learner import Adapted, Learner
+
+Array = np.ndarray[Any, Any]
+
+
+def predictions(
+    learner: Learner, support: Csv, query: Csv, steps: int | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """The query's rows, in order, with the predictions beside them, as a header and rows.
+
+    Columns are found by the names in the learner's provenance, ``"features"`` and ``"target"``. If
+    there are none, the support has the columns of x and behind them those of y, and the query those
+    of x under the same names. Other columns of the query are not read.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a cell is not what it must be, or there is more than one task.
+    FloatingPointError
+        If the steps run away.
+    """
+    _check_one_task(learner.provenance.get("task"), support, query)
+    features, targets = _columns(learner, support)
+    if not support.rows:
+        raise ValueError(f"{support.path} has no rows; want one example at least to adapt to")
+    x, y, x_query = support.floats(features), _y(learner, support, targets), query.floats(features)
+    with _naming(support):
+        adapted = learner.adapt(x, y, steps)
+    with _naming(query):
+        predicted = _predicted(adapted, x_query, targets)
+    for name in predicted:
+        if name in query.header:
+            raise ValueError(f"{query.path} has a column {name!r} already; rename it")
+    rows = [
+        [*row, *map(str, new)] for row, *new in zip(query.rows, *predicted.values(), strict=True)
+    ]
+    return [*query.header, *predicted], rows
+
+
+def _classifies(learner: Learner) -> bool:
+    return learner.model.loss == "cross_entropy"
+
+
+def _columns(learner: Learner, support: Csv) -> tuple[list[str], list[str]]:
+    """Names of the columns of x, and of y."""
+    features, target = (learner.provenance.get(name) for name in ("features", "target"))
+    if isinstance(features, list) and isinstance(target, str):
+        return features, [target]
+    n_in, n_out = learner.model.sizes[0], learner.model.sizes[-1]
+    n_y = 1 if _classifies(learner) else n_out
+    if len(support.header) != n_in + n_y:
+        raise ValueError(
+            f"{support.path} has {len(support.header)} columns; want {n_in} of x, then {n_y} of y"
+        )
+    return support.header[:n_in], support.header[n_in:]
+
+
+def _y(learner: Learner, support: Csv, targets: list[str]) -> Array:
+    """Numbers (n,) or (n, n_out), or the learner's own labels (n,)."""
+    if not _classifies(learner):
+        y = support.floats(targets)
+        return y[:, 0] if len(targets) == 1 else y
+    labels = _labels(learner)
+    texts = support.texts(targets[0])
+    for row, text in enumerate(texts):
+        if text not in labels:
+            where = support.cell(row, targets[0])
+            raise ValueError(f"{where}: got {text!r}, want one of {', '.join(labels)}")
+    return np.array([labels[text] for text in texts])
+
+
+def _labels(learner: Learner) -> dict[str, Any]:
+    """A classifier's labels by what they are in a file."""
+    classes = learner.classes
+    known = range(learner.model.sizes[-1]) if classes is None else classes.tolist()
+    return {str(label): label for label in known}
+
+
+def _predicted(adapted: Adapted, x: Array, targets: list[str]) -> dict[str, Array]:
+    """New columns by name."""
+    y = adapted.predict(x)
+    columns = y.reshape(len(x), len(targets)).T
+    predicted = {f"predicted {name}": y for name, y in zip(targets, columns, strict=True)}
+    if _classifies(adapted.learner):
+        p = adapted.predict_proba(x).T
+        names = [f"probability of {label}" for label in _labels(adapted.learner)]
+        predicted |= dict(zip(names, p, strict=True))
+    return predicted
+
+
+def _check_one_task(column: Any, *files: Csv) -> None:
+    named = [file for file in files if column in file.header]
+    tasks = sorted({text for file in named for text in file.texts(column)})
+    if len(tasks) > 1:
+        some = ", ".join(tasks[:3]) + ", …" * (len(tasks) > 3)
+        paths = " and ".join(str(file.path) for file in named)
+        raise ValueError(
+            f"in column {column!r} of {paths} are {len(tasks)} tasks ({some}); want one: take the "
+            "rows of one task"
+        )
+
+
+@contextmanager
+def _naming(file: Csv) -> Iterator[None]:
+    """Errors that name the file."""
+    try:
+        yield
+    except (ValueError, FloatingPointError) as error:
+        raise type(error)(f"{file.path}: {error}") from error

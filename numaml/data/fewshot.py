@@ -1,0 +1,173 @@
+"""N-way K-shot classification tasks from labelled examples, and the split of their classes."""
+
+from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .tasks import Batch, Tasks, at_least_1
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class FewShot:
+    """Source of N-way K-shot tasks from labelled examples: called with a Generator, draws `Tasks`.
+
+    Every task has its own classes, drawn without replacement and numbered 0 … ways − 1 in the order
+    drawn, and of each class its own examples, drawn without replacement: ``shots`` of them for the
+    support set, ``queries`` others for the query set.
+
+    Parameters
+    ----------
+    x : (n, …) array
+        Examples; further axes (of images) are flattened. Kept as it is, not copied. Integers, e.g.
+        the bytes of pixels, become float32 as they are drawn.
+    y : (n,) array
+        Integer labels, any integers. Classes may differ in their number of examples.
+    ways : int
+        Classes per task.
+    shots, queries : int
+        Support and query examples per class.
+    tasks : int
+        Number T of tasks per call.
+    scale : float
+        Factor on x as it is drawn, e.g. 1/255.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x and y are not as said, a number is below 1, there are fewer classes than ways, or
+        fewer than shots + queries examples of a class.
+
+    References
+    ----------
+    Vinyals et al. 2016, "Matching Networks for One Shot Learning", section 4; Finn, Abbeel, Levine
+    2017, section 5.2.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> rng = np.random.default_rng(0)
+    >>> images, labels = rng.integers(0, 256, (60, 8, 8), np.uint8), np.repeat(np.arange(12), 5)
+    >>> source = numaml.FewShot(images, labels, ways=4, shots=2, queries=3, tasks=7, scale=1 / 255)
+    >>> tasks = source(rng)
+    >>> tasks.support.x.shape, tasks.query.x.shape
+    ((7, 8, 64), (7, 12, 64))
+    >>> tasks.support.y[0]
+    array([0, 0, 1, 1, 2, 2, 3, 3])
+    """
+
+    x: Array
+    y: Array
+    ways: int = 5
+    shots: int = 1
+    queries: int = 1
+    tasks: int = 32
+    scale: float = 1.0
+    # Examples of the class number c: rows[starts[c]:][:counts[c]].
+    _rows: Array = field(init=False, repr=False)
+    _starts: Array = field(init=False, repr=False)
+    _counts: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        x, y = np.asarray(self.x), np.asarray(self.y)
+        if x.dtype.kind not in "biuf" or y.dtype.kind not in "iu":
+            raise TypeError(
+                f"x has dtype {x.dtype} and y {y.dtype}; want real numbers and integer labels"
+            )
+        if x.ndim < 2 or y.shape != x.shape[:1]:
+            raise ValueError(
+                f"x has shape {x.shape} and y {y.shape}; want (n, …) examples and (n,) labels"
+            )
+        for name in ("ways", "shots", "queries", "tasks"):
+            at_least_1(name, getattr(self, name))
+        if not math.isfinite(self.scale):
+            raise ValueError(f"scale is {self.scale}; want a finite number")
+        labels, counts = np.unique(y, return_counts=True)
+        self._check_counts(labels, counts)
+        rows, starts = np.argsort(y, kind="stable"), np.cumsum(counts) - counts
+        own = {"_rows": rows, "_starts": starts, "_counts": counts}
+        for name, array in {"x": x.reshape(len(x), -1), "y": y, **own}.items():
+            object.__setattr__(self, name, array)
+
+    def _check_counts(self, labels: Array, counts: Array) -> None:
+        if len(labels) < self.ways:
+            raise ValueError(f"y has {len(labels)} classes; {self.ways}-way tasks need as many")
+        wanted, fewest = self.shots + self.queries, counts.argmin()
+        if counts[fewest] < wanted:
+            raise ValueError(
+                f"class {labels[fewest]} has {counts[fewest]} examples; shots = {self.shots} and "
+                f"queries = {self.queries} need {wanted}: ask for fewer, or leave the class out"
+            )
+
+    def __call__(self, rng: np.random.Generator) -> Tasks:
+        classes = distinct(rng, np.full(self.tasks, len(self._counts)), self.ways)  # (T, ways)
+        examples = distinct(rng, self._counts[classes], self.shots + self.queries)
+        rows = self._rows[self._starts[classes][..., None] + examples]  # (T, ways, n)
+        return Tasks(self._batch(rows[..., : self.shots]), self._batch(rows[..., self.shots :]))
+
+    def _batch(self, rows: Array) -> Batch:
+        """The examples in these rows (T, ways, n), those of class 0 first."""
+        x = self.x.take(rows.reshape(self.tasks, -1), axis=0)
+        dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+        y = np.broadcast_to(np.arange(self.ways)[:, None], rows.shape)
+        return Batch(np.multiply(x, self.scale, dtype=dtype), y.reshape(self.tasks, -1))
+
+
+def distinct(rng: np.random.Generator, below: Array, count: int) -> Array:
+    """``count`` distinct integers in [0, below), every ordered choice equally likely.
+
+    ``below`` is (…), the result (…, count).
+    """
+    drawn = rng.integers(0, below[..., None] - np.arange(count))
+    # drawn[i] counts among the numbers that those before i left over: the digits of a Lehmer code.
+    for i in reversed(range(count - 1)):
+        drawn[..., i + 1 :] += drawn[..., i + 1 :] >= drawn[..., i : i + 1]
+    return drawn
+
+
+def split_classes(labels: Any, train: int, validation: int, seed: int) -> tuple[Array, ...]:
+    """Split classes at random into those for training, for validation, and for the test.
+
+    Parameters
+    ----------
+    labels : array
+        Class labels, each once or any number of times, in any order: the split depends on which
+        there are and on nothing else.
+    train, validation : int
+        Number of classes for training, at least 1, and for validation; the others are the test's.
+    seed : int
+        Of the split.
+
+    Returns
+    -------
+    train, validation, test : arrays
+        Labels.
+
+    Raises
+    ------
+    ValueError
+        If no class is left for the test.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> y = np.repeat(np.arange(10), 4)
+    >>> train, validation, test = numaml.split_classes(y, train=6, validation=1, seed=0)
+    >>> len(train), len(validation), len(test)
+    (6, 1, 3)
+    >>> sorted(np.concatenate([train, validation, test]).tolist()) == list(range(10))
+    True
+    """
+    known = np.unique(labels)
+    if train < 1 or validation < 0 or train + validation >= len(known):
+        raise ValueError(
+            f"got {len(known)} classes for train = {train} and validation = {validation}; want "
+            "train >= 1, validation >= 0 and at least one class left for the test"
+        )
+    shuffled = np.random.default_rng(seed).permutation(known)
+    return tuple(np.split(shuffled, [train, train + validation]))

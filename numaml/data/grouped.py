@@ -1,0 +1,272 @@
+"""Tasks from a table: rows of numbers in groups, one group (a patient, a shop, …) one task."""
+
+from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..network.inputs import check_name
+from .fewshot import distinct, split_classes
+from .scaling import Scaling
+from .tasks import Batch, Tasks
+
+Array = np.ndarray[Any, Any]
+
+IGNORED = float(np.finfo(np.float64).max)  # the scale of a column of x that never varied
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """Source of tasks from rows in groups: called with a Generator, it draws fresh `Tasks`.
+
+    A task is a group: ``shots`` of its rows, drawn without replacement, are the support set and
+    ``queries`` others the query set. The groups of one call differ, all being equally likely; only
+    where ``tasks`` exceeds the number of groups are they drawn with replacement.
+
+    Parameters
+    ----------
+    x : (n, n_in) array
+        Rows of finite numbers. Those of floating point keep their dtype.
+    y : (n,) or (n, n_out) array
+        Numbers; integers of shape (n,) are classes, for "cross_entropy".
+    groups : (n,) array
+        The group of each row, as labels of any dtype that NumPy can sort.
+    shots, queries : int
+        Support and query rows per task.
+    tasks : int
+        Number T of tasks per call.
+    small : str
+        What becomes of groups with fewer than shots + queries rows: "drop" leaves them out,
+        "error" raises.
+
+    Attributes
+    ----------
+    dropped : int
+        Number of groups left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x, y and groups are not as said, a number is below 1, or no group is large enough.
+
+    Notes
+    -----
+    x, y and groups are kept without the rows of groups left out, sorted by group, then by their
+    numbers from the first column on: what is drawn depends on which rows there are, not on their
+    order.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> rng = np.random.default_rng(0)
+    >>> patients = np.array(["ada", "bob", "cyd", "dan"])[rng.integers(0, 4, 90)]
+    >>> x, y = rng.normal(size=(90, 3)), rng.normal(size=90)
+    >>> tasks = numaml.Grouped(x, y, patients, shots=5, queries=8, tasks=2)(rng)
+    >>> tasks.support.x.shape, tasks.query.y.shape
+    ((2, 5, 3), (2, 8, 1))
+    """
+
+    x: Array
+    y: Array
+    groups: Array
+    shots: int = 5
+    queries: int = 5
+    tasks: int = 25
+    small: str = "drop"
+    dropped: int = field(init=False)
+    # Rows of the group number g: starts[g] … starts[g] + counts[g] − 1.
+    _starts: Array = field(init=False, repr=False)
+    _counts: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("shots", "queries", "tasks"):
+            if not hasattr(getattr(self, name), "__index__") or getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; want an integer >= 1")
+        check_name("small", self.small, ("drop", "error"))
+        x, y, groups = _x(self.x), np.asarray(self.y), np.asarray(self.groups)
+        y = _y(y, len(x))
+        if groups.shape != (len(x),):
+            raise ValueError(
+                f"groups has shape {groups.shape} and x {len(x)} rows; want one label for each"
+            )
+        labels, numbers = numbered(groups, "groups")
+        counts = np.bincount(numbers)
+        large = self._large(labels, counts)
+        rows = np.lexsort([*y.reshape(len(x), -1).T[::-1], *x.T[::-1], numbers])
+        rows = rows[large[numbers[rows]]]
+        starts = np.cumsum(counts[large]) - counts[large]
+        own = {"dropped": int((~large).sum()), "_starts": starts, "_counts": counts[large]}
+        own |= {"x": x[rows], "y": y[rows], "groups": groups[rows]}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
+
+    def _large(self, labels: Array, counts: Array) -> Array:
+        """Which groups have rows enough."""
+        wanted, fewest = self.shots + self.queries, counts.argmin()
+        large = counts >= wanted
+        needs = f"shots = {self.shots} and queries = {self.queries} need {wanted}"
+        if not large.any():
+            raise ValueError(
+                f"groups has {len(labels)} labels with at most {counts.max()} rows each; {needs}: "
+                "ask for fewer"
+            )
+        if self.small == "error" and not large.all():
+            raise ValueError(
+                f"group {labels[fewest]} has {counts[fewest]} rows; {needs}: ask for fewer, leave "
+                'the group out, or let small be "drop"'
+            )
+        return large
+
+    def __call__(self, rng: np.random.Generator) -> Tasks:
+        groups = rng.choice(len(self._counts), self.tasks, replace=self.tasks > len(self._counts))
+        rows = distinct(rng, self._counts[groups], self.shots + self.queries)
+        rows += self._starts[groups][:, None]  # (T, shots + queries)
+        support, query = np.split(rows, [self.shots], axis=1)
+        return Tasks(Batch(self.x[support], self.y[support]), Batch(self.x[query], self.y[query]))
+
+
+def split_groups(groups: Any, train: int, validation: int, seed: int) -> tuple[Array, Array, Array]:
+    """Split the rows of a table by group: no group has rows in two parts.
+
+    Parameters
+    ----------
+    groups : (n,) array
+        The group of each row, as labels of any dtype that NumPy can sort. Which group goes where
+        depends on which labels there are, not on the order or number of rows.
+    train, validation : int
+        Number of groups for training, at least 1, and for validation; the others are the test's.
+    seed : int
+        Of the split.
+
+    Returns
+    -------
+    train, validation, test : (n,) bool arrays
+        Each row is in one of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If labels are missing or cannot be sorted, or no group is left for the test.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> groups = np.array(["ada", "bob", "cyd", "dan", "eve", "bob", "ada"])
+    >>> train, validation, test = numaml.split_groups(groups, train=3, validation=1, seed=0)
+    >>> len(set(groups[train])), len(set(groups[validation])), len(set(groups[test]))
+    (3, 1, 1)
+    """
+    groups = np.asarray(groups)
+    if groups.ndim != 1:
+        raise ValueError(f"groups has shape {groups.shape}; want (n,), a label for each row")
+    _, numbers = numbered(groups, "groups")
+    parts = split_classes(numbers, train, validation, seed)
+    first, second, third = (np.isin(numbers, part) for part in parts)
+    return first, second, third
+
+
+def standardise(x: Array, y: Array | None = None, n_out: int = 1) -> Scaling:
+    """Mean and standard deviation of every column, for a `Learner`; of training rows, that is.
+
+    Parameters
+    ----------
+    x : (n, n_in) array
+    y : (n, n_out) array, optional
+        Left out for classes: then means are 0 and scales 1.
+    n_out : int
+        Number of classes, where y is left out.
+
+    Returns
+    -------
+    scaling : Scaling
+        The scale of a column that is the same everywhere is 1 in y. In x it is the largest float:
+        in standard units the column is 0 whatever it holds, since nothing was learned of it.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of a column are too large to be squared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numaml.data.grouped import standardise
+    >>> standardise(np.array([[1.0, 7.0], [3.0, 7.0]])).x_scale
+    array([1.00000000e+000, 1.79769313e+308])
+    """
+    y_mean, y_scale = (np.zeros(n_out), np.ones(n_out)) if y is None else _moments(y, "y")
+    return Scaling(*_moments(x, "x", IGNORED), y_mean, y_scale)
+
+
+def standardised(source: Grouped, scaling: Scaling | None, dtype: Any = np.float64) -> Grouped:
+    """The same rows in standard units, numbers y too, as the network takes them."""
+    x, y = source.x, source.y
+    if scaling is not None:
+        x = (x - scaling.x_mean) / scaling.x_scale
+        y = y if y.ndim == 1 else (y - scaling.y_mean) / scaling.y_scale
+    return replace(source, x=x.astype(dtype), y=y if y.ndim == 1 else y.astype(dtype))
+
+
+def _moments(columns: Array, name: str, constant: float = 1.0) -> tuple[Array, Array]:
+    columns = columns.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        mean, scale = columns.mean(0), columns.std(0)
+    if not np.isfinite(mean + scale).all():
+        column = int(np.argmin(np.isfinite(mean + scale)))
+        raise ValueError(
+            f"column {column} of {name} has numbers up to {abs(columns[:, column]).max():.3g}; "
+            "want smaller ones: use another unit"
+        )
+    # The deviation of equal numbers may be their mean's rounding, that of tiny ones may be 0.
+    varies = (columns.min(0) < columns.max(0)) & (scale > 0)
+    return mean, np.where(varies, scale, constant)
+
+
+def numbered(given: Array, name: str) -> tuple[Array, Array]:
+    """The labels that occur, sorted, and of every row the number of its label."""
+    missing = [label is None or label != label for label in given.tolist()]  # NaN, NaT
+    if True in missing:
+        row = missing.index(True)
+        raise ValueError(f"{name}[{row}] is {given[row]}; want a label for every row")
+    try:
+        labels, numbers = np.unique(given, return_inverse=True)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} cannot be sorted ({error}); want labels of one kind, e.g. {name}.astype(str)"
+        ) from error
+    return labels, numbers
+
+
+def _x(x: Any) -> Array:
+    x = _numbers(np.asarray(x), "x")
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(
+            f"x has shape {x.shape}; want (n, n_in), e.g. x[:, None]: rows are examples"
+        )
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+def _y(y: Array, n: int) -> Array:
+    """Classes (n,), or numbers (n, n_out)."""
+    y = _numbers(y, "y")
+    if y.ndim not in (1, 2) or len(y) != n or 0 in y.shape:
+        raise ValueError(f"y has shape {y.shape} and x {n} rows; want (n,), or (n, n_out)")
+    if y.ndim == 1:
+        return y if y.dtype.kind in "iu" else y[:, None] * 1.0
+    return y if y.dtype.kind == "f" else y.astype(np.float64)
+
+
+def _numbers(array: Array, name: str) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; want real numbers, e.g. {name}.astype(float)"
+        )
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise ValueError(
+            f"{name} has {array[row]} in row {row}; want finite numbers: fill it or leave the row "
+            "out"
+        )
+    return array

@@ -1,0 +1,212 @@
+"""Omniglot: 1623 handwritten characters, 20 drawings of each, as 28×28 bytes.
+
+Read from the archives its authors publish, ``images_background.zip`` and ``images_evaluation.zip``
+(Lake, Salakhutdinov, Tenenbaum 2015; repository ``brendenlake/omniglot``). Nothing is ever
+unpacked to the disk, and what is read is limited before it is read.
+"""
+
+import contextlib
+import io
+import re
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files.whole import write_whole
+
+Array = np.ndarray[Any, Any]
+
+CACHE = "omniglot28.npz"
+SETS = {"background": 964, "evaluation": 659}  # characters
+DRAWINGS, PIXELS = 20, 28
+MEMBER = re.compile(r"images_\w+/([A-Za-z][^/]*)/(character\d\d)/(\d{4}_\d\d)\.png")
+LARGEST_PNG = 10_000  # bytes; the archives' own have some 300
+LARGEST_CACHE = 2 * sum(SETS.values()) * DRAWINGS * PIXELS**2  # bytes, unpacked
+# A PNG's first bytes, with its width and height: nothing larger is ever decoded.
+HEADER = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">2I", 105, 105)
+
+
+def load(path: str | Path) -> Array:
+    """All characters of Omniglot, ink 255 on 0, in an order that no file system has a part in.
+
+    Parameters
+    ----------
+    path : path
+        The folder with the official ``images_background.zip`` and ``images_evaluation.zip`` (either
+        alone will do, and so will the folders they unpack to, or the archives
+        ``images_background_small1.zip`` and ``…small2.zip``), which needs Pillow; or the file
+        ``omniglot28.npz``, or the folder it is in. Where both official archives are there,
+        ``omniglot28.npz`` is written beside them, to be read the next time.
+
+    Returns
+    -------
+    images : (characters, 20, 28, 28) uint8 array
+        Those of the background set first; in each by alphabet, character and drawer.
+
+    Raises
+    ------
+    FileNotFoundError
+        If none of these files is there.
+    ImportError
+        If archives are to be read and Pillow is missing.
+    ValueError
+        If a file is damaged, incomplete, or not what its name says.
+    """
+    path = Path(path)
+    cache = path / CACHE if path.is_dir() else path
+    if cache.is_file():
+        return np.concatenate([images for images, _ in _read_cache(cache)])
+    sets = {name: drawings for name in SETS if (drawings := _drawings(path, name))}
+    if not sets:
+        raise FileNotFoundError(
+            f"{path} holds neither images_background.zip nor images_evaluation.zip nor {CACHE}; "
+            "fetch the two archives from python/ of the repository brendenlake/omniglot"
+        )
+    read = {name: _pixels(drawings) for name, drawings in sets.items()}
+    if tuple(len(images) for images, _ in read.values()) == tuple(SETS.values()):
+        with contextlib.suppress(OSError):  # a folder one may not write to; reading takes seconds
+            write_whole(cache, _npz(read))
+    return np.concatenate([images for images, _ in read.values()])
+
+
+def rotated(images: Array, mirrored: bool = False) -> Array:
+    """The characters and, as characters of their own, each turned by 90°, 180° and 270°.
+
+    Parameters
+    ----------
+    images : (characters, …, n, n) array
+    mirrored : bool
+        Whether the mirror images of these four are characters too.
+
+    Returns
+    -------
+    images : (4 characters, …, n, n) array
+        Or 8 characters, the mirror images behind the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numaml.omniglot import rotated
+    >>> rotated(np.array([[[1, 2], [3, 4]]]))[:2].tolist()
+    [[[1, 2], [3, 4]], [[2, 4], [1, 3]]]
+    >>> rotated(np.array([[[1, 2], [3, 4]]]), mirrored=True)[4].tolist()
+    [[2, 1], [4, 3]]
+    """
+    both = [images, images[..., ::-1]] if mirrored else [images]
+    turned = [np.rot90(one, turns, (-2, -1)) for one in both for turns in range(4)]
+    return np.concatenate(turned)
+
+
+def _read_cache(path: Path) -> list[tuple[Array, Array]]:
+    """(images, alphabets) of each set, as `_npz` writes them."""
+    try:
+        content = path.read_bytes()  # from memory: a damaged file would be left open otherwise
+        with zipfile.ZipFile(io.BytesIO(content)) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > LARGEST_CACHE:
+            raise ValueError(f"it unpacks to {size} bytes, more than Omniglot has")
+        with np.load(io.BytesIO(content), allow_pickle=False) as saved:
+            sets = [(saved[name], saved[f"{name}_alphabet"]) for name in SETS]
+    except Exception as error:  # zipfile and NumPy raise a dozen kinds on damaged bytes
+        raise ValueError(
+            f"{path} is not readable as {CACHE}: {error}; want it, or the folder of the archives"
+        ) from error
+    for images, alphabets in sets:
+        wanted = (len(alphabets) if alphabets.ndim == 1 else 0, DRAWINGS, PIXELS, PIXELS)
+        if images.dtype != np.uint8 or images.shape != wanted:
+            raise ValueError(
+                f"{path} has images {images.dtype} {images.shape} with alphabets "
+                f"{alphabets.shape}; want uint8 (n, 20, 28, 28) and (n,)"
+            )
+    return sets
+
+
+def _npz(read: dict[str, tuple[Array, Array]]) -> bytes:
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {}
+    for name, (images, alphabets) in read.items():
+        arrays |= {name: images, f"{name}_alphabet": alphabets}
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+Drawings = dict[tuple[str, str], dict[str, bytes]]  # (alphabet, character) -> name -> PNG
+
+
+def _drawings(folder: Path, name: str) -> Drawings:
+    """Every drawing of a set as a PNG: the whole set, or if it is not there its small parts."""
+    whole = [folder / f"images_{name}", folder / f"images_{name}.zip"]
+    parts = sorted(folder.glob(f"images_{name}_small[0-9]*"))
+    sources = [source for source in whole if source.exists()][:1] or parts
+    drawings: Drawings = {}
+    for source in sources:
+        for member, content in _members(source):
+            alphabet, character, drawing = member
+            drawings.setdefault((alphabet, character), {})[drawing] = content
+    _check_complete(drawings, sources, None if sources == parts else SETS[name])
+    return drawings
+
+
+def _members(source: Path) -> Iterator[tuple[Any, bytes]]:
+    """((alphabet, character, drawing), PNG) of an archive or of the folder it was unpacked to."""
+    if source.is_dir():
+        for path in source.glob("*/*/*.png"):
+            if match := MEMBER.fullmatch(path.relative_to(source.parent).as_posix()):
+                with path.open("rb") as file:
+                    yield match.groups(), file.read(LARGEST_PNG)
+        return
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for member in archive.infolist():
+                if match := MEMBER.fullmatch(member.filename):
+                    if member.file_size > LARGEST_PNG:
+                        raise ValueError(f"{member.filename} has {member.file_size} bytes")
+                    yield match.groups(), archive.read(member)
+    except Exception as error:  # zipfile and zlib raise half a dozen kinds on damaged bytes
+        raise ValueError(f"{source} is not a whole archive of Omniglot: {error}") from error
+
+
+def _check_complete(drawings: Drawings, sources: list[Path], characters: int | None) -> None:
+    where = ", ".join(map(str, sources))
+    if sources and not drawings:
+        raise ValueError(f"{where} holds no images_*/<alphabet>/characterNN/XXXX_YY.png")
+    if characters and len(drawings) != characters:
+        raise ValueError(f"{where} holds {len(drawings)} characters; want all {characters}")
+    for key, each in drawings.items():
+        if len(each) != DRAWINGS:
+            raise ValueError(
+                f"{where} holds {len(each)} drawings of {'/'.join(key)}; want {DRAWINGS}: fetch "
+                "it again"
+            )
+
+
+def _pixels(drawings: Drawings) -> tuple[Array, Array]:
+    """Images (characters, 20, 28, 28) and alphabets (characters,), in the order of the names."""
+    keys = sorted(drawings)
+    images = np.empty((len(keys), DRAWINGS, PIXELS, PIXELS), np.uint8)
+    for place, key in zip(images, keys, strict=True):
+        for row, drawing in zip(place, sorted(drawings[key]), strict=True):
+            row[...] = _image(drawings[key][drawing], "/".join((*key, drawing)))
+    return images, np.array([alphabet for alphabet, _ in keys])
+
+
+def _image(content: bytes, name: str) -> Array:
+    """One drawing, resized to 28×28, ink 255 on 0."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "reading Omniglot's archives needs Pillow: pip install 'numaml[omniglot]'"
+        ) from error
+    try:
+        if not content.startswith(HEADER):
+            raise ValueError("it is not a PNG of 105 × 105 pixels")
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as drawing:
+            small = drawing.convert("L").resize((PIXELS, PIXELS), Image.Resampling.LANCZOS)
+            return 255 - np.asarray(small)
+    except Exception as error:  # so does Pillow
+        raise ValueError(f"{name}.png is not readable as a drawing: {error}") from error

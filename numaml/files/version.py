@@ -1,0 +1,3 @@
+"""The version that wrote a file."""
+
+__version__ = "0.1.0"

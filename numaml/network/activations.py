@@ -1,0 +1,64 @@
+"""Activations as rows (s, s′, s″).
+
+Everything is complex-analytic away from kinks (a kink is decided by ``z.real > 0``), so the
+complex step passes through it. The polynomial rows hold over any commutative ring: integers are
+their only constants.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Function = Callable[[Array], Array]
+Activation = tuple[Function, Function, Function | None]  # s″ is None where it is 0 everywhere
+
+
+def relu(z: Array) -> Array:
+    # One pass where numbers are real; among complex ones a maximum is another function.
+    return np.maximum(z, 0) if z.dtype.kind in "f" else z * (z.real > 0)  # (A1)
+
+
+def exp_minus_abs(z: Array) -> tuple[Array, Array]:
+    """exp(−|z|), which never overflows and is analytic on either side, and where z > 0."""
+    positive = z.real > 0
+    return np.exp(z * ~positive - z * positive), positive
+
+
+def sigmoid(z: Array) -> Array:
+    e, positive = exp_minus_abs(z)
+    return (positive + e * ~positive) / (1 + e)  # (A2)
+
+
+def sigmoid_prime(z: Array) -> Array:
+    return sigmoid(z) * sigmoid(-z)
+
+
+def sigmoid_second(z: Array) -> Array:
+    s, t = sigmoid(z), sigmoid(-z)
+    return s * t * (t - s)
+
+
+def softplus(z: Array) -> Array:
+    e, positive = exp_minus_abs(z)
+    return z * positive + np.log1p(e)  # (A3)
+
+
+def tanh_prime(z: Array) -> Array:
+    e, _ = exp_minus_abs(2 * z)
+    return 4 * e / (1 + e) ** 2  # (A4): 1 − tanh² without its cancellation
+
+
+def tanh_second(z: Array) -> Array:
+    return -2 * np.tanh(z) * tanh_prime(z)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": (relu, lambda z: (z.real > 0).astype(z.dtype), None),  # at the kink: 0
+    "sigmoid": (sigmoid, sigmoid_prime, sigmoid_second),
+    "softplus": (softplus, sigmoid, sigmoid_prime),
+    "tanh": (np.tanh, tanh_prime, tanh_second),
+    "identity": (lambda z: z, np.ones_like, None),
+    "square": (lambda z: z * z, lambda z: 2 * z, lambda z: np.full_like(z, 2)),  # (A5)
+}

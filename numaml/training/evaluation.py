@@ -1,0 +1,100 @@
+"""How good a learner is: every task's loss or accuracy after every step, means and intervals."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..maml import Model, inner_loop, lifted
+
+Array = np.ndarray[Any, Any]
+
+
+def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:
+    """Query loss of every task after 0, 1, …, K inner steps.
+
+    Parameters
+    ----------
+    model, theta, tasks, alpha, steps
+        As for `numaml.meta_value`; T tasks along a leading axis.
+
+    Returns
+    -------
+    losses : (K + 1, T) array
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> model = numaml.MLP((1, 16, 1))
+    >>> tasks = numaml.Sinusoids(tasks=600, shots=5)(np.random.default_rng(0))
+    >>> numaml.evaluate(model, model.init(0), tasks, alpha=0.001, steps=10).shape
+    (11, 600)
+    """
+    taken = adapted(model, theta, tasks, alpha, steps)
+    return np.array([model.value(phi, query) for phi, query in taken])
+
+
+def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:
+    """Share of every task's query examples classified rightly after 0, 1, …, K inner steps.
+
+    Parameters
+    ----------
+    model
+        A classification model: one with ``predict(theta, x)`` -> scores (…, n, n_out), e.g.
+        `numaml.MLP` with "cross_entropy". The class with the largest score is the prediction.
+    theta, tasks, alpha, steps
+        As for `numaml.meta_value`; ``tasks.query.y`` are integer classes (T, n).
+
+    Returns
+    -------
+    accuracies : (K + 1, T) array
+        Numbers from 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        If the query targets are not integer classes.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(60, 8)), np.repeat(np.arange(12), 5)
+    >>> tasks = numaml.FewShot(x, y, ways=3, shots=2, queries=3, tasks=50)(rng)
+    >>> model = numaml.MLP((8, 16, 3), loss="cross_entropy")
+    >>> numaml.accuracies(model, model.init(0), tasks, alpha=0.1, steps=4).shape
+    (5, 50)
+    """
+    y = np.asarray(tasks.query.y)
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
+    taken = adapted(model, theta, tasks, alpha, steps)
+    return np.array(
+        [(model.predict(phi, query.x).argmax(-1) == y).mean(-1) for phi, query in taken]
+    )
+
+
+def adapted(
+    model: Model, theta: Array, tasks: Any, alpha: float, steps: int
+) -> Iterator[tuple[Array, Any]]:
+    """φ_k for k = 0, 1, …, K, each with the query set in the same form."""
+    phi, support, query = lifted(model, theta, tasks.support, tasks.query)
+    yield phi, query
+    for _ in range(steps):
+        phi = inner_loop(model, phi, support, alpha, 1)
+        yield phi, query
+
+
+def mean_and_interval(losses: Array) -> tuple[Array, Array]:
+    """Mean over T tasks (last axis) and the half-width of its 95 % interval: NaN for one task.
+
+    1.96·sd/√T from 30 tasks on; below, Student's t with T − 1 degrees of freedom in place of 1.96,
+    by Fisher's expansion in 1/(T − 1), whose last term is chosen for two tasks.
+    """
+    tasks = losses.shape[-1]
+    if tasks == 1:
+        return losses[..., 0], np.full(losses.shape[:-1], np.nan)
+    few, n = tasks < 30, tasks - 1
+    t = 1.96 + few * (2.3722 / n + 2.8225 / n**2 + 2.5558 / n**3 + 1.5895 / n**4 + 1.4062 / n**6)
+    return losses.mean(-1), t * losses.std(-1, ddof=int(few)) / math.sqrt(tasks)
