@@ -25,7 +25,7 @@ from numaml.experiments import omniglot as characters
 from numaml.experiments import sinusoid
 from numaml.training.state import State
 
-from .test_characters import write_data
+from .experiments.test_omniglot import write_data
 
 PATIENCE = 3  # outer steps, after which a run is interrupted
 MORE = int(os.environ.get("NUMAML_FUZZ", "1"))  # times as many examples, by hand

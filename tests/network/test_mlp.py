@@ -8,7 +8,7 @@ import pytest
 import numaml
 from numaml.check import relative_error
 
-from .cases import NORMS, build, each_task
+from ..cases import NORMS, build, each_task
 
 ROUNDING = 1e-14
 CONFIGURATIONS = [

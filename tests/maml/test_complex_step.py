@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import numaml
 from numaml.check import complex_step, relative_error
 
-from .cases import build, cases
+from ..cases import build, cases
 
 pytestmark = pytest.mark.usefixtures("handled")
 

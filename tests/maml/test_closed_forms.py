@@ -6,7 +6,7 @@ from scipy import optimize
 
 import numaml
 
-from .cases import build, each_task
+from ..cases import build, each_task
 
 pytestmark = pytest.mark.usefixtures("handled")
 

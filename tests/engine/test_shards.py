@@ -16,9 +16,9 @@ import pytest
 
 import numaml
 
-from .cases import build
+from ..cases import build
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROUNDING = 1e-13  # a sum in another order
 
 
@@ -225,7 +225,7 @@ MPI = """
 import sys
 from mpi4py.futures import MPIPoolExecutor
 import numaml
-from tests.test_shards import bits, case
+from tests.engine.test_shards import bits, case
 
 if __name__ == "__main__":
     with MPIPoolExecutor() as executor:

@@ -9,7 +9,7 @@ import numaml
 from numaml.check import relative_error
 from numaml.weights import factored
 
-from .cases import build
+from ..cases import build
 
 jax = pytest.importorskip("jax", reason="the outside oracle runs where JAX is installed")
 jnp = jax.numpy

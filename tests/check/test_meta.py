@@ -9,8 +9,8 @@ import numaml
 from numaml import check
 from numaml.check.meta import _each_task
 
-from .cases import build, cases
-from .planted import ALPHA, BLOCKS, FAULTS, SIZES, K, T, assert_told, bent, problem
+from ..cases import build, cases
+from ..planted import ALPHA, BLOCKS, FAULTS, SIZES, K, T, assert_told, bent, problem
 
 model = numaml.MLP(SIZES, "tanh")
 SUM = "a sum in place of a mean"

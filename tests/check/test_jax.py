@@ -7,7 +7,7 @@ import pytest
 
 from numaml import check
 
-from .planted import ALPHA, BLOCKS, FAULTS, K, assert_told, bent, problem
+from ..planted import ALPHA, BLOCKS, FAULTS, K, assert_told, bent, problem
 
 jax = pytest.importorskip("jax", reason="runs where JAX is installed")
 jnp = jax.numpy

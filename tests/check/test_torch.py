@@ -7,7 +7,7 @@ import pytest
 
 from numaml import check
 
-from .planted import ALPHA, BLOCKS, FAULTS, K, assert_told, bent, problem
+from ..planted import ALPHA, BLOCKS, FAULTS, K, assert_told, bent, problem
 
 torch = pytest.importorskip("torch", reason="runs where PyTorch is installed")
 

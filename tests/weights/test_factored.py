@@ -12,7 +12,7 @@ from numaml.network import mlp
 from numaml.network.activations import ACTIVATIONS
 from numaml.weights import factored
 
-from .cases import build
+from ..cases import build
 
 # The two sum in another order: some thousand roundings of float64, on well-scaled networks.
 SUMMED_OTHERWISE = 1e-13

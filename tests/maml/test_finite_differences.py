@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import numaml
 from numaml.check import central_difference, relative_error
 
-from .cases import SMOOTH, build, cases
+from ..cases import SMOOTH, build, cases
 
 pytestmark = pytest.mark.usefixtures("handled")
 

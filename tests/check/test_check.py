@@ -15,7 +15,7 @@ from numaml.check.probe import DOUBLE, SINGLE, Probe, precision
 from numaml.network.activations import ACTIVATIONS
 from numaml.network.losses import LOSSES
 
-from .cases import build
+from ..cases import build
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=12)
