@@ -5,15 +5,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from . import engine
 from .data.fewshot import FewShot, split_classes
 from .data.glyphs import glyphs
 from .data.scaling import Scaling
 from .data.sinusoids import Sinusoids
 from .data.tasks import Batch, Tasks
+from .engine.calls import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .engine.shards import sharded
 from .files.version import __version__ as __version__
 from .learners.learner import Adapted, Learner
-from .maml import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .network.mlp import MLP
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ __all__ = [
     "accuracies",
     "adapt",
     "check",
+    "engine",
     "evaluate",
     "first_order_meta_gradient",
     "glyphs",

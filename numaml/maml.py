@@ -14,7 +14,7 @@ import math
 import operator
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,21 @@ class Model(Protocol):
     def linearize(self, theta: Array, batch: Any) -> tuple[Any, Array, HVP]: ...
 
 
+@runtime_checkable
+class Lifting(Model, Protocol):
+    """What a model may offer besides: checks of its own, and a form that is fast to adapt.
+
+    ``checked(theta, *batches)`` gives theta and the batches as `value` and `linearize` take them
+    without another look, or raises before any work. ``lift(theta, *batches)`` gives a vector in
+    place of theta, and the batches. Of that vector the loops ask ``phi - alpha * g``, the mean over
+    tasks ``lam.mean(0)``, and `numpy.asarray`.
+    """
+
+    def checked(self, theta: Array, *batches: Any) -> tuple[Any, ...]: ...
+
+    def lift(self, theta: Array, *batches: Any) -> tuple[Any, ...]: ...
+
+
 def inner_loop(
     model: Model, theta: Array, support: Any, alpha: Any, steps: int, hvps: list[HVP] | None = None
 ) -> Array:
@@ -42,6 +57,44 @@ def inner_loop(
         if hvps is not None:
             hvps.append(hvp)
     return phi
+
+
+def adapted(model: Model, theta: Array, S: Any, alpha: Any, steps: int) -> Array:
+    """φ_K as an array."""
+    theta, S = lifted(model, theta, S)
+    return np.asarray(inner_loop(model, theta, S, alpha, steps))
+
+
+def value_after(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int) -> Any:
+    """The mean over tasks of the query losses after adaptation."""
+    theta, S, Q = lifted(model, theta, S, Q)
+    value = model.value(inner_loop(model, theta, S, alpha, steps), Q)
+    return task_means(value, value)[0]
+
+
+def exact(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int) -> Result:
+    """That mean and its gradient, the mean over tasks of λ_0."""
+    theta, S, Q = lifted(model, theta, S, Q)
+    hvps: list[HVP] = []
+    phi = inner_loop(model, theta, S, alpha, steps, hvps)
+    value, lam, _ = model.linearize(phi, Q)  # (M2)
+    while hvps:  # from the last to the first, each freed with its trace once it is used
+        lam = lam - alpha * hvps.pop()(lam)  # (M3)
+    return task_means(value, lam)
+
+
+def first_order(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int) -> Result:
+    """That mean and, in place of its gradient, the mean over tasks of λ_K."""
+    theta, S, Q = lifted(model, theta, S, Q)
+    value, lam, _ = model.linearize(inner_loop(model, theta, S, alpha, steps), Q)  # (M4)
+    return task_means(value, lam)
+
+
+def task_means(value: Any, lam: Any) -> Result:
+    """Means over the task axis, if there is one; of the gradient a flat array."""
+    if np.ndim(value):
+        value, lam = np.add.reduce(value) / len(value), lam.mean(0)
+    return value, np.asarray(lam)
 
 
 def adapt(model: Model, theta: Array, support: Any, alpha: Any, steps: int) -> Array:
@@ -88,11 +141,10 @@ def adapt(model: Model, theta: Array, support: Any, alpha: Any, steps: int) -> A
     >>> bool(np.all(model.value(phi, support) < model.value(theta, support)))
     True
     """
-    alpha, steps, start, support = _begin(model, theta, alpha, steps, support)
+    theta, support, alpha, steps = checked(model, theta, support, alpha=alpha, steps=steps)
     if not steps:
-        shape = np.shape(model.value(start, support)) + np.shape(theta)
-        return np.broadcast_to(theta, shape).copy()
-    return np.asarray(inner_loop(model, start, support, alpha, steps))
+        return np.broadcast_to(theta, np.shape(model.value(theta, support)) + theta.shape).copy()
+    return adapted(model, theta, support, alpha, steps)
 
 
 def meta_value(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int) -> Any:
@@ -130,9 +182,7 @@ def meta_value(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int) -
     >>> after < before
     True
     """
-    alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
-    value = model.value(inner_loop(model, theta, S, alpha, steps), Q)
-    return _task_mean(value, value)[0]
+    return number(value_after(*checked_tasks(model, theta, tasks, alpha, steps)))
 
 
 def meta_gradient(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int) -> Result:
@@ -160,9 +210,7 @@ def meta_gradient(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int
     Notes
     -----
     One linearisation and one Hessian-vector product per inner step; no Hessian is formed. Memory
-    grows linearly with ``steps``: every step's trace is kept for its product. Where the traces of
-    all tasks need more than 64 MiB, `numaml.MLP` has them taken in blocks of tasks, one after
-    another; its method ``over_blocks`` is what another model can offer too.
+    grows linearly with ``steps``: every step's trace is kept for its product.
 
     References
     ----------
@@ -186,16 +234,8 @@ def meta_gradient(model: Model, theta: Array, tasks: Any, alpha: Any, steps: int
     >>> bool(abs(gradient @ v - exact) < 1e-14 * np.linalg.norm(gradient) * np.linalg.norm(v))
     True
     """
-    alpha, steps, start, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
-    over_blocks = getattr(model, "over_blocks", lambda *_: None)
-    if result := over_blocks(meta_gradient, theta, S, Q, alpha, steps):
-        return result
-    hvps: list[HVP] = []
-    phi = inner_loop(model, start, S, alpha, steps, hvps)
-    value, lam = model.linearize(phi, Q)[:2]  # (M2)
-    while hvps:  # from the last to the first, each freed with its trace once it is used
-        lam = lam - alpha * hvps.pop()(lam)  # (M3)
-    return _task_mean(value, lam)
+    value, gradient = exact(*checked_tasks(model, theta, tasks, alpha, steps))
+    return number(value), gradient
 
 
 def first_order_meta_gradient(
@@ -238,38 +278,46 @@ def first_order_meta_gradient(
     >>> bool(np.linalg.norm(approximate - exact) > 0.1 * np.linalg.norm(exact))
     True
     """
-    alpha, steps, theta, S, Q = _begin(model, theta, alpha, steps, tasks.support, tasks.query)
-    phi = inner_loop(model, theta, S, alpha, steps)
-    return _task_mean(*model.linearize(phi, Q)[:2])  # (M4)
+    value, gradient = first_order(*checked_tasks(model, theta, tasks, alpha, steps))
+    return number(value), gradient
+
+
+def number(value: Any) -> Any:
+    """A Python number, or an element of the ring."""
+    return np.asarray(value).item()
 
 
 def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
-    """θ and batches in the model's own fast form, if it has a method ``lift`` that gives one."""
-    return getattr(model, "lift", lambda *as_they_are: as_they_are)(theta, *batches)
+    """θ and batches in the model's own form, if it has one."""
+    return model.lift(theta, *batches) if isinstance(model, Lifting) else (theta, *batches)
 
 
-def _task_mean(value: Any, lam: Any) -> Result:
-    """Means over the task axis, if there is one: a number (or ring element) and a flat array."""
-    if np.ndim(value):
-        value, lam = np.add.reduce(value) / len(value), lam.mean(axis=0)
-    return np.asarray(value).item(), np.asarray(lam)
+def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
+    """The arguments of a meta-gradient, checked before any work: what the cores above take."""
+    S, Q = tasks.support, tasks.query
+    theta, S, Q, alpha, steps = checked(model, theta, S, Q, alpha=alpha, steps=steps)
+    return model, theta, S, Q, alpha, steps
 
 
-def _begin(model: Model, theta: Any, alpha: Any, steps: Any, *batches: Any) -> tuple[Any, ...]:
-    """(alpha, steps, theta, *batches), checked before any work and in the model's fast form."""
-    theta, alpha, steps = _checked(theta, alpha, steps)
-    return alpha, steps, *lifted(model, theta, *batches)
+def checked(model: Model, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
+    """(theta, *batches, alpha, steps), checked."""
+    theta = checked_theta(theta)
+    alpha, steps = checked_alpha(alpha, theta), checked_steps(steps)
+    if isinstance(model, Lifting):
+        theta, *batches = model.checked(theta, *batches)  # type: ignore[assignment]  # a list
+    return theta, *batches, alpha, steps
 
 
-def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
-    """The arguments every function here shares, or an error before any work is done."""
+def checked_theta(theta: Any) -> Array:
+    """Meta-parameters as an array, or an error."""
     theta = np.asarray(theta)
     if theta.ndim != 1:
         raise ValueError(f"theta has shape {theta.shape}; want one row (P,), shared by all tasks")
-    if isinstance(steps, bool) or not hasattr(steps, "__index__"):
-        raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
-    if operator.index(steps) < 0:
-        raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
+    return theta
+
+
+def checked_alpha(alpha: Any, theta: Array) -> Any:
+    """The inner learning rate as a Python float, in exact arithmetic as it is, or an error."""
     if theta.dtype.hasobject:
         ring = type(theta[0])
         if isinstance(alpha, float) and not issubclass(ring, float):
@@ -277,10 +325,18 @@ def _checked(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
                 f"alpha is the float {alpha!r} and theta holds {ring.__name__}; "
                 "want an element of the same ring, e.g. Fraction(1, 10)"
             )
-        return theta, alpha, operator.index(steps)
+        return alpha
     if not isinstance(alpha, (float, Real)):  # a float is seen at once
         raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
     if not 0 <= float(alpha) < math.inf:
         raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
-    # A Python float: a NumPy float64 scalar would promote float32 arrays.
-    return theta, float(alpha), operator.index(steps)
+    return float(alpha)  # a NumPy float64 scalar would promote float32 arrays
+
+
+def checked_steps(steps: Any) -> int:
+    """The number of inner steps, or an error."""
+    if isinstance(steps, bool) or not hasattr(steps, "__index__"):
+        raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
+    if operator.index(steps) < 0:
+        raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
+    return operator.index(steps)

@@ -16,13 +16,15 @@ import numpy as np
 from .. import maml
 from ..data.tasks import Batch, Tasks
 from ..engine.shards import sharded
-from ..network import losses, mlp
+from ..network import losses
 from ..network.activations import ACTIVATIONS
 from ..network.mlp import MLP
-from ..network.normalisation import AXES, EPSILON, normalise
+from ..network.normalisation import EPSILON, NORMS
+from ..network.passes import Tangents, Trace, backward, forward, r_backward, r_forward
 from ..training.outer import adam
 from ..training.state import Moments
-from ..weights.factored import Known, Vector, Weight, pays
+from ..weights.factored import Factored, Layered, Vector, pays
+from ..weights.factored import gradient as weights_gradient
 from . import TINY, Mod, complex_step, dual_gradient, relative_error
 
 Array = np.ndarray[Any, Any]
@@ -148,34 +150,28 @@ def _normalised(a: Array, norm: str | None) -> Array:
     return x
 
 
-def _normalisation(error: Callable[[int, Array, Array, Array], float]) -> float:
+def _normalisation(error: Callable[[str, Array, Array, Array], float]) -> float:
     """The worst error over the axes, at a stack of tasks with a feature that is constant."""
     a, w, a_dot = np.random.default_rng(9).normal(size=(3, T, N_SUPPORT, SIZES[1]))
     a[0, :, 0] = 2.0
-    return max(error(axis, a, w, a_dot) for axis in AXES.values() if axis)
+    return max(error(norm, a, w, a_dot) for norm in NORMS if norm)
 
 
-def _n1(axis: int, a: Array, _w: Array, _a_dot: Array) -> float:
-    norm = {axis: norm for norm, axis in AXES.items()}[axis]
-    return relative_error(normalise(a, axis).x, [_normalised(a[t], norm) for t in range(T)])
+def _n1(norm: str, a: Array, _w: Array, _a_dot: Array) -> float:
+    return relative_error(NORMS[norm](a).x, [_normalised(a[t], norm) for t in range(T)])
 
 
-def _n2(axis: int, a: Array, w: Array, _a_dot: Array) -> float:
-    n = normalise(a, axis)
-    Jw, m = n.jacobian(w)
-    return max(
-        relative_error(Jw, complex_step(lambda a: normalise(a, axis).x, a, w)),
-        relative_error(m, (n.x * w).mean(axis, keepdims=True)),
-    )
+def _n2(norm: str, a: Array, w: Array, _a_dot: Array) -> float:
+    return relative_error(NORMS[norm](a).J(w), complex_step(lambda a: NORMS[norm](a).x, a, w))
 
 
-def _n3(axis: int, a: Array, w: Array, a_dot: Array) -> float:
-    n, w_dot = normalise(a, axis), np.cos(w)
-    got = n.r_jacobian(w, *n.jacobian(w), w_dot, *n.jacobian(a_dot))
+def _n3(norm: str, a: Array, w: Array, a_dot: Array) -> float:
+    n, w_dot = NORMS[norm](a), np.cos(w)
 
     def Jw(point: Array) -> Array:
-        return normalise(point[0], axis).jacobian(point[1])[0]
+        return np.asarray(NORMS[norm](point[0]).J(point[1]))
 
+    got = n.R_J(w, n.J(w), w_dot, a_dot, n.J(a_dot))
     return relative_error(got, complex_step(Jw, np.stack([a, w]), np.stack([a_dot, w_dot])))
 
 
@@ -183,7 +179,7 @@ def _n3(axis: int, a: Array, w: Array, a_dot: Array) -> float:
 
 
 def _worst_norm(error: Callable[[str | None], float]) -> float:
-    return max(error(norm) for norm in AXES)
+    return max(error(norm) for norm in NORMS)
 
 
 def _by_hand(theta: Array, x: Array, s: Callable[[float], float], model: MLP) -> Array:
@@ -213,72 +209,66 @@ class _Passes:
     """One task's passes laid open, at θ and along v."""
 
     def __init__(self, norm: str | None) -> None:
-        self.axis = AXES[norm]
+        self.norm, self.model = NORMS[norm], _model(norm=norm)
         self.batch = _batch(N_SUPPORT, 1, "cross_entropy", ())
         self.theta, self.v = _theta(), _theta(1)
-        self.layers, self.dots = self.weights(self.theta), self.weights(self.v)
-        self.s2 = ACTIVATIONS["softplus"][2]
-        self.trace, self.outers = self.first_order(self.layers)
+        self.trace = self.at(self.theta)
 
-    def weights(self, theta: Array) -> Any:
-        return Vector(SIZES, flat=theta).layers
+    def columns(self, theta: Array) -> tuple[list[Any], list[Any]]:
+        layers = self.model.unpack(theta)
+        return [None, *(W for W, _ in layers)], [None, *(b[..., None, :] for _, b in layers)]
 
-    def first_order(self, layers: Any) -> tuple[mlp.Trace, Any]:
-        s = ACTIVATIONS["softplus"]
-        hs, zs, ns = mlp.forward(layers, self.batch.x, s[0], self.axis)
-        delta = losses.cross_entropy(zs[-1], self.batch.y)[1]
-        outers, trace = mlp.backward(layers, hs, zs, ns, s, delta)
-        return trace, outers
+    def at(self, theta: Array) -> Trace:
+        """Forward and backward; softplus, whose every derivative differs from the others."""
+        s, s_prime, _ = ACTIVATIONS["softplus"]
+        W, b = self.columns(theta)
+        h, n, z = forward(W, b, self.batch.x, s, self.norm)
+        delta_L = losses.cross_entropy(z[-1], self.batch.y)[1]
+        return backward(W, h, n, z, s_prime, delta_L)[1]
 
     def along_v(self, part: str, l: int) -> Array:
-        """Derivative along v of a part of the first-order trace, by a complex step."""
+        """Derivative along v of a part of the trace, by a complex step."""
         return np.asarray(
-            complex_step(
-                lambda theta: getattr(self.first_order(self.weights(theta))[0], part)[l],
-                self.theta,
-                self.v,
-            )
+            complex_step(lambda theta: getattr(self.at(theta), part)[l], self.theta, self.v)
         )
 
-    def r_forward(self) -> tuple[list[Array], ...]:
-        return mlp.r_forward(self.layers, self.dots, self.trace)
+    def r_forward(self) -> Tangents:
+        return r_forward(self.columns(self.theta)[0], *self.columns(self.v), self.trace)
 
     def r_backward(self) -> list[Any]:
-        tangents = self.r_forward()
-        hessian = losses.cross_entropy(self.trace.zs[-1], self.batch.y)[2]
-        delta_dot = hessian(tangents[1][-1])
-        return mlp.r_backward(self.layers, self.dots, self.trace, tangents, delta_dot, self.s2)
+        W, W_dot = self.columns(self.theta)[0], self.columns(self.v)[0]
+        tangents, s2 = self.r_forward(), ACTIVATIONS["softplus"][2]
+        hessian = losses.cross_entropy(self.trace.z[-1], self.batch.y)[2]
+        return r_backward(W, W_dot, self.trace, tangents, s2, hessian(tangents.z_dot[-1]))
 
 
 def _r1(norm: str | None) -> float:
     passes = _Passes(norm)
-    _, z_dots, _ = passes.r_forward()
-    return max(relative_error(z_dots[l], passes.along_v("zs", l)) for l in range(3))
+    z_dot = passes.r_forward().z_dot
+    return max(relative_error(z_dot[l], passes.along_v("z", l)) for l in (1, 2, 3))
 
 
 def _r2(norm: str | None) -> float:
     passes = _Passes(norm)
-    h_dots, _, _ = passes.r_forward()
-    return max(relative_error(h_dots[l], passes.along_v("hs", l)) for l in (1, 2))
+    h_dot = passes.r_forward().h_dot
+    return max(relative_error(h_dot[l], passes.along_v("h", l)) for l in (1, 2))
 
 
 def _b1(norm: str | None) -> float:
     """δ_l is the gradient by a bias that is each example's own."""
     passes = _Passes(norm)
-    return max(relative_error(passes.trace.deltas[l].ravel(), _by_bias(passes, l)) for l in (0, 1))
+    return max(relative_error(passes.trace.delta[l].ravel(), _by_bias(passes, l)) for l in (1, 2))
 
 
 def _by_bias(passes: _Passes, l: int) -> Array:
-    n, width = N_SUPPORT, SIZES[l + 1]
+    n, width = N_SUPPORT, SIZES[l]
 
     def value(flat: Array) -> Any:
-        layers = list(passes.layers)
-        W, b = layers[l]
-        layers[l] = (W, b + flat.reshape(-1, n, width))
-        softplus = ACTIVATIONS["softplus"][0]
+        W, b = passes.columns(passes.theta)
+        b[l] = b[l] + flat.reshape(-1, n, width)
         x = passes.batch.x + 0 * flat[..., :1, None]  # as many, and as complex, as the biases
-        zs = mlp.forward(layers, x, softplus, passes.axis)[1]
-        return losses.cross_entropy(zs[-1], passes.batch.y)[0]
+        _, _, z = forward(W, b, x, ACTIVATIONS["softplus"][0], passes.norm)
+        return losses.cross_entropy(z[-1], passes.batch.y)[0]
 
     return _gradient(value, np.zeros(n * width))
 
@@ -298,8 +288,8 @@ def _task_gradient(theta: Array, batch: Batch, t: int, model: MLP | None = None)
 
 def _r3(norm: str | None) -> float:
     passes = _Passes(norm)
-    delta_dots = [delta_dot for _, delta_dot in passes.r_backward()]
-    return max(relative_error(delta_dots[l], passes.along_v("deltas", l)) for l in range(3))
+    delta_dots = [None, *(delta_dot for _, delta_dot in passes.r_backward())]
+    return max(relative_error(delta_dots[l], passes.along_v("delta", l)) for l in (1, 2, 3))
 
 
 def _r4(norm: str | None) -> float:
@@ -341,24 +331,27 @@ def _products(n_out: int) -> float:
     shapes = (N_IN, n_out), (T, N_IN, n_out), (T, 6, N_IN), (T, 6, n_out)
     base, other, h, c = (np.random.default_rng(11).normal(size=shape) for shape in shapes)
     errors = []
-    first_layer: Known = {}
-    for known in (None, first_layer):
-        weight = Weight.shared(base, known).minus(0.5, Weight(None, pairs[:1]))
-        weight = weight.minus(0.5, Weight(None, pairs[1:]))
-        want = base - 0.5 * matrices
-        products = [h[t] @ want[t] for t in range(T)]
-        errors += [relative_error(h @ weight, products) for _ in range(2)]  # then from memory
+
+    def compare(weight: Any, want: Array) -> None:
+        errors.append(relative_error(h @ weight, [h[t] @ want[t] for t in range(T)]))
+        errors.append(relative_error(c @ weight.mT, [c[t] @ want[t].T for t in range(T)]))
         errors.append(relative_error(weight.multiplied_out(), want))
-    rows, first = pairs[0][0], Weight(None, [(h, c)], first_layer)  # h rowsᵀ is in memory
-    errors.append(relative_error(rows @ first, [rows[t] @ h[t].T @ c[t] for t in range(T)]))
-    weight = Weight.shared(base, None).minus(0.5, Weight(None, pairs))
+
+    weight, want = Factored(base), np.stack([base] * T)
+    for pair in pairs:
+        weight = weight - 0.5 * Factored(None, [pair])
+        want = want - 0.5 * np.matmul(pair[0].mT, pair[1])
+    compare(weight, base - 0.5 * matrices)
     for step, more in (
-        (Weight(None), np.zeros_like(other)),
-        (Weight(None, [(h, c)]), np.matmul(h.mT, c)),  # then those of a narrow matrix are too many
-        (Weight(other), other),
+        (Factored(None), np.zeros_like(other)),
+        (
+            Factored(None, [(h, c)]),
+            np.matmul(h.mT, c),
+        ),  # then those of a narrow matrix are too many
+        (Factored(other), other),
     ):
-        turned = [c[t] @ (want - 2 * more)[t].T for t in range(T)]
-        errors.append(relative_error(c @ weight.minus(2, step).mT, turned))
+        compare(weight - 2 * step, want - 2 * more)
+    compare(2 * Factored(None, pairs) - Factored(other, [(h, c)]), 2 * matrices - other - h.mT @ c)
     return max(errors)
 
 
@@ -375,18 +368,24 @@ def _w2() -> float:
 
 def _w3() -> float:
     pairs, matrices = _factors()
-    deltas = [V for _, V in pairs]
     theta = np.random.default_rng(12).normal(size=(T, (N_IN + 1) * N_OUT))
+    W, b = theta[:, : N_IN * N_OUT].reshape(T, N_IN, N_OUT), theta[:, None, N_IN * N_OUT :]
     errors = []
-    for start in (np.zeros_like(theta), theta):
-        vector = Vector((N_IN, N_OUT), flat=start)
-        want = start.copy()
-        for pair, delta in zip(pairs, deltas, strict=True):
-            vector = vector - 2 * Vector.of([([pair], delta)], (N_IN, N_OUT), {})
-            want[:, N_IN * N_OUT :] -= 2 * np.array([delta[t].sum(0) for t in range(T)])
-        vector, want = vector - 2 * Vector((N_IN, N_OUT), flat=theta), want - 2 * theta
+    for start in (0.0, 1.0):
+        vector: Vector = Layered([(Factored(start * W), start * b)])
+        want = start * theta
+        for pair in pairs:
+            vector = vector - 2 * weights_gradient([([pair], pair[1])], vector)
+            want[:, N_IN * N_OUT :] -= 2 * np.array([pair[1][t].sum(0) for t in range(T)])
+        vector, want = vector - 2 * Layered([(Factored(W), b)]), want - 2 * theta
         want[:, : N_IN * N_OUT] -= 2 * matrices.reshape(T, -1)
-        errors += [relative_error(vector.mean(0), sum(want) / T), relative_error(vector, want)]
+        flat = np.asarray(weights_gradient([(pairs, pairs[0][1])], theta))  # multiplied out at once
+        errors += [relative_error(vector.mean(0), sum(want) / T), relative_error(vector, want),
+                   relative_error(flat[:, : N_IN * N_OUT], matrices.reshape(T, -1))]  # fmt: skip
+    few = Layered([(Factored(None, [(U[:1], V[:1]) for U, V in pairs]), pairs[0][1][:1])])
+    errors.append(
+        relative_error(few.mean(0)[: N_IN * N_OUT], matrices[0].ravel())
+    )  # in one product
     return max(errors)
 
 

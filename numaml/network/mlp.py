@@ -1,112 +1,25 @@
-"""The multilayer perceptron: four passes over rows of examples.
+"""The multilayer perceptron: its layers, its loss, and the four passes put together.
 
-    (F1) z_l = N(h_{l-1} W_l) + b_l                  (R1) = R{F1}
-    (F2) h_l = s(z_l)                                (R2) = R{F2}
-    (B1) δ_{l-1} = s′(z_{l-1}) ∘ (c_l W_lᵀ)           (R3) = R{B1}
-    (B2) ∂W_l = h_{l-1}ᵀ c_l, ∂b_l = 1ᵀ δ_l, c_l = J_l δ_l   (R4) = R{B2}
-
-N normalises, and J_l is its Jacobian; without a normalisation N(a) = a and c_l = δ_l. The last
-layer is linear and never normalised: u = z_L = h_{L-1} W_L + b_L. The code counts layers from 0,
-so ``hs[l]`` is the *input* of layer ``l`` and ``zs[l]`` its pre-activation. A pass needs of a
-weight only ``h @ W`` and ``c @ W.mT``, and leaves a gradient as pairs (h, c), which `factored` may
-or may not multiply out; a task axis, if there is one, leads. Derived in
-``derivations/1-backpropagation.md``, ``2-r-operator.md`` and ``6-normalisation.md``.
+The passes stand in ``passes.py``, what is known of activations, losses and normalisation each in a
+file of its own.
 """
 
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..engine.parts import over_blocks
-from ..weights.factored import Outer, Vector, Weights, plus, tasks_of, times
+from ..weights.factored import Layered, Vector, forms, gradient, layers_of, lift
 from ..weights.theta import Array, Layers, pack, size, unpack
-from . import inputs as validation
-from .activations import ACTIVATIONS, Activation, Function
+from . import inputs
+from .activations import ACTIVATIONS, Activation
+from .inputs import Rows
 from .losses import LOSSES
-from .normalisation import AXES, normalise
-
-
-class Trace(NamedTuple):
-    """What `forward` and `backward` computed and the R-passes use again."""
-
-    hs: list[Array]
-    zs: list[Array]  # empty, like es, where s″ is 0 and nothing asks for them again
-    ns: list[Any]  # N(h_{l-1} W_l) of the hidden layers, None where there is no normalisation
-    s1: list[Array]  # s′(z_l) of the hidden layers
-    deltas: list[Array]
-    es: list[Array]  # e_{l-1}, the cotangent of h_{l-1}
-    cs: list[Any]  # (c_l, m_l): J_l δ_l, the cotangent of h_{l-1} W_l, and what R{J_l} needs
-
-
-def forward(layers: Weights, x: Array, s: Function, axis: int) -> tuple[list[Any], ...]:
-    """(F1), (F2): every layer's input h, pre-activation z and N; the last z is u."""
-    hs, zs, ns = [x], [], []
-    for l, (W, b) in enumerate(layers):
-        hidden, a = l < len(layers) - 1, hs[l] @ W
-        n = normalise(a, axis) if axis and hidden else None
-        ns.append(n)
-        zs.append(plus(n.x if n else a, b, spare=l > 0 and not n))  # (F1)
-        if hidden:
-            hs.append(s(zs[l]))  # (F2)
-    return hs, zs, ns
-
-
-def r_forward(layers: Weights, dots: Weights, trace: Trace) -> tuple[list[Any], ...]:
-    """(R1), (R2): the tangents of `forward` along ``dots = [(W_dot, b_dot), …]``, with x fixed."""
-    h_dots: list[Any] = [None]  # h_dot_0 = 0 is left out of every product
-    z_dots, n_dots = [], []
-    for l, ((W, _), (W_dot, b_dot), n) in enumerate(zip(layers, dots, trace.ns, strict=True)):
-        a_dot = trace.hs[l] @ W_dot  # (R1) = R{F1}
-        if l:
-            a_dot += h_dots[l] @ W  # (R1) = R{F1}, second term
-        n_dots.append(n.jacobian(a_dot) if n else (a_dot, None))
-        z_dots.append(plus(n_dots[l][0], b_dot, spare=not n))  # (R1) = R{F1}, third term
-        if l < len(layers) - 1:
-            h_dots.append(times(z_dots[l], trace.s1[l], spare=not trace.zs))  # (R2) = R{F2}
-    return h_dots, z_dots, n_dots
-
-
-def backward(
-    layers: Weights, hs: list[Array], zs: list[Array], ns: list[Any], ss: Activation, delta: Array
-) -> tuple[list[Outer], Trace]:
-    """(B1), (B2): the gradient as outer products, and the trace, from δ_L; ss is (s, s′, s″)."""
-    _, s_prime, s2 = ss
-    s1 = [s_prime(z) for z in zs[:-1]]
-    outers, deltas, es, cs = [], [delta], [], []
-    for l in reversed(range(len(layers))):
-        cs.append(ns[l].jacobian(deltas[-1]) if ns[l] else (deltas[-1], None))
-        outers.append(([(hs[l], cs[-1][0])], deltas[-1]))  # (B2)
-        if l:
-            es.append(cs[-1][0] @ layers[l][0].mT)
-            deltas.append(times(es[-1], s1[l - 1], spare=not s2))  # (B1)
-    zs, es = (zs, es[::-1]) if s2 else ([], [])
-    return outers[::-1], Trace(hs, zs, ns, s1, deltas[::-1], es, cs[::-1])
-
-
-def r_backward(
-    layers: Weights, dots: Weights, trace: Trace, tangents: Any, delta_dot: Array, s2: Any
-) -> list[Outer]:
-    """(R3), (R4): the tangent of the gradient as outer products, from δ_dot_L."""
-    hs, zs, ns, s1, deltas, es, cs = trace
-    h_dots, z_dots, n_dots = tangents
-    outers: list[Outer] = []
-    for l in reversed(range(len(layers))):
-        (W, _), (W_dot, _), (c, m) = layers[l], dots[l], cs[l]
-        c_dot = ns[l].r_jacobian(deltas[l], c, m, delta_dot, *n_dots[l]) if ns[l] else delta_dot
-        pairs = [(hs[l], c_dot)]  # (R4) = R{B2}
-        if l:
-            pairs.append((h_dots[l], c))  # (R4) = R{B2}, second term
-        outers.append((pairs, delta_dot))
-        if l:
-            e_dot = plus(c_dot @ W.mT, c @ W_dot.mT)  # (R3) = R{B1}
-            delta_dot = times(e_dot, s1[l - 1])
-            if s2:
-                delta_dot += s2(zs[l - 1]) * z_dots[l - 1] * es[l - 1]  # (R3) = R{B1}, second term
-    return outers[::-1]
+from .normalisation import NORMS
+from .passes import backward, forward, r_backward, r_forward
 
 
 @dataclass(frozen=True)
@@ -169,10 +82,10 @@ class MLP:
     norm: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", validation.as_sizes(self.sizes))
-        validation.check_activation(self.activation, ACTIVATIONS)
-        validation.check_name("loss", self.loss, LOSSES)
-        validation.check_name("norm", self.norm, AXES)
+        object.__setattr__(self, "sizes", inputs.as_sizes(self.sizes))
+        inputs.check_activation(self.activation, ACTIVATIONS)
+        inputs.check_name("loss", self.loss, LOSSES)
+        inputs.check_name("norm", self.norm, NORMS)
 
     @property
     def size(self) -> int:
@@ -207,7 +120,7 @@ class MLP:
         >>> numaml.MLP((3, 4, 2)).init(0).shape
         (26,)
         """
-        validation.check_inexact(dtype)
+        inputs.check_inexact(dtype)
         rng, gain = np.random.default_rng(rng), 2 if self.activation == "relu" else 1
         theta = np.zeros(self.size)
         for W, _ in self.unpack(theta):
@@ -236,7 +149,7 @@ class MLP:
         >>> bool((model.pack(model.unpack(theta)) == theta).all())
         True
         """
-        return unpack(validation.as_vector(theta, self.size, self.sizes), self.sizes)
+        return unpack(inputs.as_vector(theta, self.size, self.sizes), self.sizes)
 
     def pack(self, layers: Sequence[tuple[Any, Any]]) -> Array:
         """Theta (…, P) from ``[(W, b), …]``, the inverse of `unpack`.
@@ -252,8 +165,8 @@ class MLP:
         TypeError, ValueError
             If a block has any other shape (nothing is broadcast or transposed) or dtype.
         """
-        theta = pack(validation.as_layers(layers, self.sizes))
-        return validation.as_vector(theta, self.size, self.sizes)
+        theta = pack(inputs.as_layers(layers, self.sizes))
+        return inputs.as_vector(theta, self.size, self.sizes)
 
     def predict(self, theta: Any, x: Array) -> Array:
         """Output u (…, n, n_out) of the network: scores before softmax for "cross_entropy".
@@ -276,9 +189,10 @@ class MLP:
         array([[7.],
                [9.]])
         """
-        if not isinstance(theta, Vector):
-            (theta,), x = self.lift(theta), validation.as_inputs(x, np.asarray(theta), self.sizes)
-        return forward(theta.layers, x, self._activation[0], AXES[self.norm])[1][-1]
+        if not isinstance(theta, Layered):
+            theta = inputs.as_vector(theta, self.size, self.sizes)
+            x = inputs.as_inputs(x, theta, self.sizes)
+        return self._output(theta, x)
 
     def value(self, theta: Any, batch: Any) -> Any:
         """Loss: a scalar, or (T,) for a stack of T tasks.
@@ -294,9 +208,9 @@ class MLP:
         TypeError, ValueError
             If shapes, dtypes or classes do not fit.
         """
-        if not isinstance(theta, Vector):
+        if not isinstance(batch, Rows):
             theta, batch = self.lift(theta, batch)
-        return LOSSES[self.loss](self.predict(theta, batch.x), batch.y)[0]
+        return LOSSES[self.loss](self._output(theta, batch.x), batch.y)[0]
 
     def linearize(self, theta: Any, batch: Any) -> tuple[Any, Array, Callable[[Any], Array]]:
         """Loss, its gradient, and its Hessian-vector product ``hvp(v) = H v``, from one trace.
@@ -336,26 +250,49 @@ class MLP:
         >>> bool(np.allclose(H, H.T, rtol=0, atol=1e-15))
         True
         """
-        if isinstance(theta, Vector):
+        if isinstance(batch, Rows):
             return self._linearize(theta, batch)
         value, gradient, hvp = self._linearize(*self.lift(theta, batch))
 
         def flat_hvp(v: Array) -> Array:
-            v = validation.as_direction(v, np.asarray(theta), np.shape(value), self.sizes)
-            return np.asarray(hvp(Vector(self.sizes, flat=v)))
+            v = inputs.as_direction(v, np.asarray(theta), np.shape(value), self.sizes)
+            return np.asarray(hvp(v))
 
         return value, np.asarray(gradient), flat_hvp
 
-    def lift(self, theta: Array, *batches: Any) -> tuple[Any, ...]:
-        """Check theta and batches and give them in the form that is fast to adapt, W + UᵀV.
-
-        `numaml.adapt` and its kin call this once, before any work. ``value`` and ``linearize``
-        take the vector that comes back in place of theta, with a batch of the same call.
+    def checked(self, theta: Any, *batches: Any) -> tuple[Any, ...]:
+        """Theta and batches as arrays that fit each other, or an error before any work.
 
         Parameters
         ----------
         theta : (P,) or (T, P) array
         *batches : Batch
+
+        Returns
+        -------
+        theta, *batches
+            Batches as ``Rows(x, y)`` in theta's dtype, which `value` and `linearize` take as they
+            are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+        """
+        theta = inputs.as_vector(theta, self.size, self.sizes)
+        return theta, *(inputs.as_rows(batch, theta, self) for batch in batches)
+
+    def lift(self, theta: Any, *batches: Any) -> tuple[Any, ...]:
+        """Theta in the form that is fast to adapt on the first of the batches; and the batches.
+
+        Where it pays (`numaml.engine.plan` tells) weights are kept as sums W + Σ UᵀV. ``value``
+        and ``linearize`` take the vector that comes back in place of theta, with these batches.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+        *batches : Batch
+            Checked, if they are not yet.
 
         Returns
         -------
@@ -366,22 +303,58 @@ class MLP:
         TypeError, ValueError
             If shapes, dtypes or classes do not fit.
         """
-        theta = validation.as_vector(theta, self.size, self.sizes)
-        rows = [validation.as_rows(batch, theta, self) for batch in batches]
-        return Vector.lift(theta, self.sizes, tasks_of(rows[0].x) if rows else 1), *rows
+        if not all(isinstance(batch, Rows) for batch in batches) or not batches:
+            theta, *batches = self.checked(theta, *batches)  # type: ignore[assignment]  # a list
+        if not batches:
+            return (theta,)
+        tasks, n, _ = (1, *batches[0].x.shape)[-3:]
+        return lift(theta, self.sizes, tasks, n), *batches
 
-    over_blocks = over_blocks
+    def forms(self, tasks: int, n: int, steps: int) -> list[list[str]]:
+        """Of every layer the form of its weight in φ_0, …, φ_K, as `numaml.engine.plan` tells it.
 
-    def _linearize(self, theta: Vector, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
-        layers, (s, _, s_second) = theta.layers, self._activation
-        hs, zs, ns = forward(layers, batch.x, s, AXES[self.norm])
-        value, delta, hessian = LOSSES[self.loss](zs[-1], batch.y)
-        outers, trace = backward(layers, hs, zs, ns, self._activation, delta)
+        Parameters
+        ----------
+        tasks, n, steps : int
+            Tasks taken at once, support examples of each, inner steps.
+        """
+        return forms(self.sizes, tasks, n, steps)
 
-        def hvp(v: Vector) -> Vector:
-            tangents = r_forward(layers, v.layers, trace)
-            delta_dot = hessian(tangents[1][-1])
-            outers = r_backward(layers, v.layers, trace, tangents, delta_dot, s_second)
-            return Vector.of(outers, self.sizes, theta.known)
+    def trace_size(self, n: int, m: int, steps: int) -> int:
+        """Numbers that one task's traces hold; an estimate, right within a factor of two.
 
-        return value, Vector.of(outers, self.sizes, theta.known), hvp
+        Of every layer at every step h, s′, δ and a product; φ_{k+1} − φ_k as δ of the support, or
+        where that is fewer numbers multiplied out; and the query's pass.
+
+        Parameters
+        ----------
+        n, m, steps : int
+            Support and query examples; inner steps.
+        """
+        width = sum(self.sizes[1:])
+        return steps * (4 * n * width + min(self.size, steps * n * width)) + 4 * m * width
+
+    def _columns(self, vector: Vector) -> tuple[list[Any], list[Any]]:
+        """W and b of every layer, counted from 1, b as a row (…, 1, n_out)."""
+        layers = layers_of(vector, self.sizes)
+        return [None, *(W for W, _ in layers)], [None, *(b for _, b in layers)]
+
+    def _output(self, theta: Vector, x: Array) -> Array:
+        s, _, _ = self._activation
+        return forward(*self._columns(theta), x, s, NORMS[self.norm])[2][-1]
+
+    def _linearize(self, theta: Vector, batch: Rows) -> tuple[Any, Any, Callable[[Any], Any]]:
+        (W, b), (s, s_prime, s_second) = self._columns(theta), self._activation
+        h, n, z = forward(W, b, batch.x, s, NORMS[self.norm])
+        value, delta_L, hessian = LOSSES[self.loss](z[-1], batch.y)
+        outers, trace = backward(W, h, n, z, s_prime, delta_L)
+        if s_second is None:  # then nobody asks for z and e again
+            trace = trace._replace(z=(), e=())
+
+        def hvp(v: Vector) -> Any:
+            W_dot, b_dot = self._columns(v)
+            tangents = r_forward(W, W_dot, b_dot, trace)
+            delta_dot_L = hessian(tangents.z_dot[-1])
+            return gradient(r_backward(W, W_dot, trace, tangents, s_second, delta_dot_L), theta)
+
+        return value, gradient(outers, theta), hvp

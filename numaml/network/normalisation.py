@@ -1,49 +1,80 @@
-"""Normalisation without parameters: N(a), its symmetric Jacobian J, and the tangent of J w.
+"""What stands between a layer's product and its bias: nothing, or a normalisation N(a).
 
     (N1) x = N(a) = r ∘ (a − mean a),  r = (variance a + ε)^(−1/2)
     (N2) J w = r ∘ (w − mean w − x ∘ mean(x ∘ w))
     (N3) R{J w} = J w_dot − r ∘ (mean(x ∘ a_dot) ∘ J w + mean(x ∘ w) ∘ x_dot + x ∘ mean(x_dot ∘ w))
 
-Means are taken along one axis: over the examples of the batch at hand ("batch", per task and
-feature, in training and at test) or over the features ("layer", per example). Derived in
-``derivations/6-normalisation.md``.
+N has no parameters. Means are taken along one axis: over the examples of the batch at hand
+("batch", per task and feature, in training and at test) or over the features ("layer", per
+example). Derived in ``derivations/5-normalisation.md``.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..weights.products import column_sum, row_sum
+
 Array = np.ndarray[Any, Any]
 
-AXES: dict[str | None, int] = {None: 0, "batch": -2, "layer": -1}
 EPSILON = 1e-5
 
 
-class Normalised(NamedTuple):
-    """``x = N(a)`` along an axis, and what its derivatives need."""
+class Plain(NamedTuple):
+    """x = a: no normalisation, whose Jacobian is 1."""
+
+    x: Array
+
+    def J(self, w: Array) -> Array:
+        """J w = w."""
+        return w
+
+    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, x_dot: Array) -> Array:
+        """R{J w} = w_dot."""
+        return w_dot
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """x = N(a), with means that are ``sums`` divided by ``count``."""
 
     x: Array
     r: Array
-    axis: int
+    sums: Callable[[Array], Array]
+    count: int
 
     def mean(self, w: Array) -> Array:
         """Mean along the axis, which keeps its place."""
-        return np.add.reduce(w, self.axis, keepdims=True) / w.shape[self.axis]
+        return self.sums(w) / self.count
 
-    def jacobian(self, w: Array) -> tuple[Array, Array]:
-        """J w (= Jᵀ w), and mean(x ∘ w), which its tangent needs again."""
-        m = self.mean(self.x * w)
-        return self.r * (w - self.mean(w) - self.x * m), m  # (N2)
+    def J(self, w: Array) -> Array:
+        """J w, which is also Jᵀ w."""
+        return self.r * (w - self.mean(w) - self.x * self.mean(self.x * w))  # (N2)
 
-    def r_jacobian(self, w: Any, Jw: Any, m: Any, w_dot: Any, x_dot: Any, m_dot: Any) -> Array:
-        """R{J w} from (J w, m) = jacobian(w), w_dot, and (x_dot, m_dot) = jacobian(a_dot)."""
-        bend = m_dot * Jw + m * x_dot + self.x * self.mean(x_dot * w)
-        return self.jacobian(w_dot)[0] - self.r * bend  # (N3)
+    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, x_dot: Array) -> Array:
+        """R{J w}, with J w and x_dot = J a_dot as they are known already."""
+        x, mean = self.x, self.mean
+        bend = mean(x * a_dot) * Jw + mean(x * w) * x_dot + x * mean(x_dot * w)
+        return self.J(w_dot) - self.r * bend  # (N3)
 
 
-def normalise(a: Array, axis: int) -> Normalised:
-    """N(a)."""
-    one = Normalised(a, a, axis)
-    a = a - one.mean(a)
-    r = 1 / np.sqrt(one.mean(a * a) + EPSILON)
-    return Normalised(r * a, r, axis)  # (N1)
+def _normalise(a: Array, sums: Callable[[Array], Array], count: int) -> Normalised:
+    centred = a - sums(a) / count
+    r = 1 / np.sqrt(sums(centred * centred) / count + EPSILON)
+    return Normalised(r * centred, r, sums, count)  # (N1)
+
+
+def over_examples(a: Array) -> Normalised:
+    """N over the rows of the batch at hand."""
+    return _normalise(a, row_sum, a.shape[-2])
+
+
+def over_features(a: Array) -> Normalised:
+    """N over the columns of each row."""
+    return _normalise(a, column_sum, a.shape[-1])
+
+
+Norm = Callable[[Array], Any]
+NORMS: dict[str | None, Norm] = {None: Plain, "batch": over_examples, "layer": over_features}

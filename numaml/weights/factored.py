@@ -1,27 +1,51 @@
-"""Weights ``W + UᵀV`` that are never multiplied out, and vectors made of them.
+"""Weights ``W + Σ UᵀV``, multiplied out only where that pays, and vectors made of them.
 
-A step along the gradient of an affine layer adds hᵀδ to its weight, a matrix whose rank is at
-most the number of examples. Adapted weights and adjoints are kept as such sums, and the passes ask
-of them only ``h @ W`` and ``delta @ W.mT``. Derived in ``derivations/5-factored.md``.
+A step along the gradient of an affine layer adds hᵀc to its weight, a matrix whose rank is at most
+the number of examples. Adapted weights and adjoints are kept as such sums, for the passes ask of a
+weight only what `Weight` says. Derived in ``derivations/6-fast-weights.md``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import cached_property, reduce
 from itertools import pairwise
-from typing import Any, NamedTuple
+from operator import add
+from typing import Any, Protocol
 
 import numpy as np
 
-from .theta import Array, size, unpack
+from .products import STACKED, product, row_sum, turned
+from .theta import Array, pack, unpack
 
 Pair = tuple[Array, Array]
 # A layer's gradient before it is multiplied out: W's part is the sum of hᵀc over the pairs (h, c),
 # b's part is 1ᵀδ.
 Outer = tuple[list[Pair], Array]
-Known = dict[tuple[int, int], tuple[Array, Array, Array]]
+
+
+class Weight(Protocol):
+    """What the passes and the two loops ask of a weight; a NumPy array has it all.
+
+    ``h @ W`` going forward, ``c @ W.mT`` going backward; ``W - alpha * G`` for a step, G being a
+    gradient; ``W.mean(0)`` over the task axis at the end.
+    """
+
+    @property
+    def mT(self) -> Any: ...
+
+    def __rmatmul__(self, h: Any, /) -> Any: ...
+
+    def __rmul__(self, number: Any, /) -> Any: ...
+
+    def __sub__(self, other: Any, /) -> Any: ...
+
+    def mean(self, axis: Any, /) -> Any: ...
+
+
+# Where a layer's matrices of all tasks hold no more numbers than this, factors save less than their
+# handling costs.
+FEW = 2**15
 
 
 def pays(rank: int, n_in: int, n_out: int) -> bool:
@@ -29,317 +53,158 @@ def pays(rank: int, n_in: int, n_out: int) -> bool:
     return rank * (n_in + n_out) < n_in * n_out  # (W2)
 
 
-# Where a layer's matrices of all tasks hold no more numbers than this, factors save less than their
-# handling costs in Python.
-FEW = 2**15
+def layered(sizes: Sequence[int], tasks: int, rank: int) -> bool:
+    """Whether vectors are kept layer by layer, or as flat arrays: then no factors pay anywhere."""
+    return any(tasks * i * o > FEW and pays(rank, i, o) for i, o in pairwise(sizes))
 
 
-@cache
-def _anywhere(
-    rule: Callable[..., bool], few: int, rank: int, sizes: tuple[int, ...], tasks: int
-) -> bool:
-    """Whether factors pay in any layer; remembered by all it depends on: it is asked every step."""
-    return any(
-        tasks * n_in * n_out > few and rule(rank, n_in, n_out) for n_in, n_out in pairwise(sizes)
-    )
+def forms(sizes: Sequence[int], tasks: int, n: int, steps: int) -> list[list[str]]:
+    """Of every layer the form of its weight in φ_0, …, φ_K; `numaml.engine.plan` has the words."""
+    if not layered(sizes, tasks, n):
+        return [["flat"] * (steps + 1) for _ in sizes[1:]]
+    found = []
+    for number, (n_in, n_out) in enumerate(pairwise(sizes)):
+        # The first layer's inputs, x, are the same at every step.
+        ranks = [n if number == 0 else k * n for k in range(1, steps + 1)]
+        pay = ["factored" if pays(rank, n_in, n_out) else "multiplied out" for rank in ranks]
+        found.append(["shared", *pay])
+    return found
 
 
-# Factors are stacked into one pair only up to this n_in + n_out: above it, copying them costs what
-# fewer products save, and memory.
-STACKED = 512
-
-
-# Up to this many numbers Wᵀ is copied once: OpenBLAS multiplies small matrices two to five times as
-# slowly by a transposed one, at every step.
-TURNED = 2**14
-
-# Of a matrix with fewer columns than this OpenBLAS is slow to multiply by the transpose.
-NARROW = 32
-
-
-class Weight:
-    """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0.
-
-    ``known`` keeps the first layer's products with the inputs, the same at every step, and
-    ``turned`` is a copy of baseᵀ where that is faster to multiply by.
-    """
+class Factored:
+    """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0."""
 
     __array_ufunc__ = None  # so that h @ weight asks __rmatmul__
-    __slots__ = ("base", "known", "pairs", "settled", "turned")
 
-    def __init__(
-        self,
-        base: Array | None,
-        pairs: Sequence[Pair] = (),
-        known: Known | None = None,
-        turned: Array | None = None,
-    ) -> None:
-        self.base, self.pairs, self.known, self.turned = base, pairs, known, turned
-        self.settled = not pairs
+    def __init__(self, base: Array | None, pairs: Sequence[Pair] = ()) -> None:
+        self.base, self.pairs = base, list(pairs)
 
-    @classmethod
-    def shared(cls, W: Array, known: Known | None) -> Weight:
-        """A weight of θ; of the first layer, whose transpose nobody asks for, with ``known``."""
-        turn = known is None and W.ndim == 2 and W.size <= TURNED
-        return cls(W, known=known, turned=np.ascontiguousarray(W.T) if turn else None)
+    def __rmul__(self, number: Any) -> Factored:
+        base = None if self.base is None else number * self.base
+        return Factored(base, [(U, number * V) for U, V in self.pairs])
 
-    def minus(self, number: Any, other: Weight) -> Weight:
-        """``self − number · other``."""
-        base, known, turned = self.base, self.known, self.turned
+    def __sub__(self, other: Factored) -> Factored:
+        mine = self.__dict__.get("settled", self)  # what was multiplied out stays so
+        base, pairs = mine.base, mine.pairs.copy()
         if other.base is not None:
-            base, known, turned = _sum(base, -number * other.base), None, None
-        pairs = list(self.pairs)
+            base = -other.base if base is None else base - other.base
         for U, V in other.pairs:
-            for i, (mine, V_) in enumerate(pairs):
-                if mine is U:  # the same rows again, e.g. the support inputs at every inner step
-                    pairs[i] = (U, V_ - number * V)
-                    break
+            same = [i for i, (U_, _) in enumerate(pairs) if U_ is U]  # x at every inner step
+            if same:
+                pairs[same[0]] = U, pairs[same[0]][1] - V
             else:
-                pairs.append((U, -number * V))
-        return Weight(base, pairs, known, turned)
+                pairs.append((U, -V))
+        return Factored(base, pairs)
 
     def __rmatmul__(self, h: Array) -> Any:
-        self._settle()
-        product = None if self.base is None else self._once(h, self.base, _product)
-        for U, V in self.pairs:
-            product = _sum(product, self._once(h, U, _gram) @ V)  # (W1)
-        return product
+        W = self.settled
+        base = None if W.base is None else product(h, W.base)
+        return _sum([base, *((h @ U.mT) @ V for U, V in W.pairs)])  # (W1)
 
     @property
-    def mT(self) -> Weight:
-        self._settle()
-        return self._transposed()
-
-    def _transposed(self) -> Weight:
-        base = self.turned
-        if base is None and self.base is not None:
-            base = self.base.mT
-        transpose = Weight(base, [(V, U) for U, V in self.pairs])
-        transpose.settled = True
+    def mT(self) -> Factored:
+        """The transpose: the factors change places."""
+        W = self.settled
+        base = None if W.base is None else turned(W.base)
+        transpose = Factored(base, [(V, U) for U, V in W.pairs])
+        transpose.settled = transpose  # what is chosen for W is chosen for Wᵀ
         return transpose
 
-    def _once(self, h: Array, M: Array, product: Callable[[Array, Array], Array]) -> Array:
-        known = self.known
-        if known is None:
-            return product(h, M)
-        key, swapped = (id(h), id(M)), (id(M), id(h))
-        if swapped in known:  # h Uᵀ is (U hᵀ)ᵀ; a base is never on the left
-            return known[swapped][2].mT
-        if key not in known:
-            known[key] = h, M, product(h, M)  # with h and M, so that their ids stay theirs
-        return known[key][2]
-
-    def _settle(self) -> None:
-        """Before the first product: stack the factors, or multiply them out where that pays."""
-        if self.settled:
-            return
-        self.settled = True
-        own = self.base is not None and self.base.ndim > 2  # its factors were multiplied out before
-        (U, V), *_ = self.pairs
-        n_in, n_out = U.shape[-1], V.shape[-1]
-        if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), n_in, n_out):
-            self.base, self.pairs = self.multiplied_out(), ()
-            self.known = self.turned = None  # another matrix at every step
-        elif self.known is None and self.pairs[1:] and n_in + n_out <= STACKED:
-            self.pairs = [_stacked(self.pairs)]
+    @cached_property
+    def settled(self) -> Factored:
+        """The form that products go through; decided when the first is asked for."""
+        if not self.pairs:
+            return self
+        (U, V), own = self.pairs[0], self.base is not None and self.base.ndim > 2
+        width = U.shape[-1], V.shape[-1]
+        if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), *width):
+            return Factored(self.multiplied_out())  # and so are all that come of it: their own
+        if len(self.pairs) > 1 and sum(width) <= STACKED:
+            return Factored(self.base, [_stacked(self.pairs, -2)])
+        return self
 
     def multiplied_out(self) -> Any:
-        """The matrix, or matrices; in memory a narrow one lies column by column."""
-        total = self.base
-        if self.pairs and self.pairs[0][1].shape[-1] < NARROW <= self.pairs[0][0].shape[-1]:
-            return self._transposed().multiplied_out().mT
-        for U, V in self.pairs:
-            total = _sum(total, U.mT @ V)
-        return total
+        """The matrix, or matrices."""
+        return _sum([self.base, *(U.mT @ V for U, V in self.pairs)])
 
-    def sum_over_tasks(self, out: Array) -> None:
-        """Sum over the task axis, each pair in one product over all tasks and examples."""
-        if self.base is not None:
-            np.add.reduce(self.base, out=out)
-        for i, (U, V) in enumerate(_few(self.pairs)):
-            if i or self.base is not None:
-                out += U.T @ V  # (W3)
-            else:
-                np.matmul(U.T, V, out=out)
+    def mean(self, axis: int) -> Any:
+        """Mean over the task axis, of the pairs in products over all tasks and examples."""
+        base = None if self.base is None else mean(self.base, axis)
+        pairs = [(_rows(U), _rows(V) / len(V)) for U, V in self.pairs]
+        if pairs and pays(len(pairs[0][0]), *(M.shape[1] for M in pairs[0])):
+            pairs = [_stacked(pairs, 0)]  # copies cost less than sums of matrices
+        return _sum([base, *(U.T @ V for U, V in pairs)])  # (W3)
 
 
-Weights = list[tuple[Weight, Array]]
+class Layered:
+    """A vector laid out as θ, layer by layer: θ itself, φ_k, a gradient, λ_k.
 
-
-class Multiple(NamedTuple):
-    """``number · vector``, taken when it is subtracted: one pass fewer."""
-
-    number: Any
-    vector: Vector
-
-
-class Vector:
-    """A vector laid out as θ: θ itself, φ_k, a gradient, λ_k; by ``numpy.asarray`` a flat array.
-
-    Its weights are `Weight`. Where no layer's factors pay it is ``flat``, one array. It has what
-    ``phi - alpha * g`` and the mean over tasks ask for.
+    It has what ``phi - alpha * g`` and the mean over tasks ask for; `numpy.asarray` makes a flat
+    array of it.
     """
 
     __array_ufunc__ = None
-    __slots__ = ("_layers", "flat", "known", "sizes")
 
-    def __init__(
-        self,
-        sizes: tuple[int, ...],
-        layers: Any = None,
-        flat: Any = None,
-        known: Known | None = None,
-    ) -> None:
-        self.sizes, self._layers, self.flat, self.known = sizes, layers, flat, known
+    def __init__(self, layers: Sequence[tuple[Any, Array]]) -> None:
+        self.layers = layers  # (W, b as a row (…, 1, n_out))
 
-    @classmethod
-    def lift(cls, flat: Array, sizes: tuple[int, ...], tasks: int) -> Vector:
-        """θ as a vector, nothing copied; its kin keep the products with the inputs together."""
-        if not _anywhere(pays, FEW, 0, sizes, tasks):
-            return cls(sizes, flat=flat)
-        known: Known = {}
-        layers = [
-            (Weight.shared(W, None if l else known), b[..., None, :])
-            for l, (W, b) in enumerate(unpack(flat, sizes))
-        ]
-        return cls(sizes, layers, flat, known)
+    def __rmul__(self, number: Any) -> Layered:
+        return Layered([(number * W, number * b) for W, b in self.layers])
 
-    @classmethod
-    def of(cls, outers: Sequence[Outer], sizes: tuple[int, ...], known: Known | None) -> Vector:
-        """The gradient whose layers are Σ hᵀδ and 1ᵀδ; ``known`` is the first layer's."""
-        delta = outers[0][1]
-        ones = _ones(delta.shape[-2], delta.dtype)
-        if _anywhere(pays, FEW, delta.shape[-2], sizes, tasks_of(delta)):
-            layers = [(Weight(None, pairs), ones @ delta) for pairs, delta in outers]
-            layers[0][0].known = known
-            return cls(sizes, layers, known=known)
-        flat = np.empty((*delta.shape[:-2], size(sizes)), delta.dtype)
-        for (W, b), (pairs, delta) in zip(unpack(flat, sizes), outers, strict=True):
-            for i, (U, V) in enumerate(pairs):
-                if i:
-                    W += U.mT @ V
-                else:
-                    np.matmul(U.mT, V, out=W)
-            np.matmul(ones, delta, out=b[..., None, :])
-        return cls(sizes, flat=flat, known=known)
-
-    @property
-    def layers(self) -> Any:
-        """``[(W, b as a row (…, 1, n_out)), …]``, each W a `Weight`, or an array where flat."""
-        if self._layers is None:
-            self._layers = [(W, b[..., None, :]) for W, b in unpack(self.flat, self.sizes)]
-        return self._layers
-
-    def __rmul__(self, number: Any) -> Multiple:
-        return Multiple(number, self)
-
-    def __sub__(self, other: Multiple) -> Vector:
-        number, vector = other
-        if self.flat is not None and vector.flat is not None:
-            step = number * vector.flat
-            flat = np.subtract(self.flat, step, out=step)
-            return Vector(self.sizes, flat=flat, known=self.known)
-        both = zip(self.layers, vector.layers, strict=True)
-        layers = [
-            (_weight(W).minus(number, _weight(W_)), b - number * b_) for (W, b), (W_, b_) in both
-        ]
-        return Vector(self.sizes, layers, known=self.known)
+    def __sub__(self, other: Layered) -> Layered:
+        both = zip(self.layers, other.layers, strict=True)
+        return Layered([(W - W_, b - b_) for (W, b), (W_, b_) in both])
 
     def mean(self, axis: int) -> Array:
         """Mean over the task axis, as a flat array."""
-        if self.flat is not None:
-            return np.add.reduce(self.flat, axis) / len(self.flat)
-        (_, b), *_ = self.layers
-        total = np.empty(size(self.sizes), b.dtype)
-        for (W, b), (W_, b_) in zip(unpack(total, self.sizes), self.layers, strict=True):
-            W_.sum_over_tasks(W)
-            np.add.reduce(b_, (axis, 1), out=b)
-        return np.divide(total, len(b_), out=total)
+        return pack([(W.mean(axis), mean(b, axis)[0]) for W, b in self.layers])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if self.flat is not None:
-            return self.flat
-        (_, b), *_ = self.layers
-        flat = np.empty((*b.shape[:-2], size(self.sizes)), b.dtype)
-        for (W, b), (W_, b_) in zip(unpack(flat, self.sizes), self.layers, strict=True):
-            W[...] = W_.multiplied_out()
-            b[...] = b_.squeeze(-2)
-        return flat
+        return pack([(W.multiplied_out(), b.squeeze(-2)) for W, b in self.layers])
 
 
-def _weight(W: Any) -> Weight:
-    return W if isinstance(W, Weight) else Weight(W)
+Vector = Array | Layered
 
 
-def _sum(total: Any, fresh: Any) -> Any:
-    """``total + fresh``, a total of None being 0; in the memory of ``fresh``."""
-    return fresh if total is None else plus(fresh, total)
+def lift(theta: Array, sizes: tuple[int, ...], tasks: int, rank: int) -> Vector:
+    """θ in the form that is fast to adapt; nothing is copied."""
+    if theta.ndim > 1 or not layered(sizes, tasks, rank):
+        return theta
+    return Layered([(Factored(W), b[None]) for W, b in unpack(theta, sizes)])
 
 
-def plus(a: Any, b: Any, spare: bool = True) -> Any:
-    """``a + b``, in the memory of ``a`` if nobody asks for that again."""
-    return np.add(a, b, out=a if spare else None)
+def layers_of(theta: Vector, sizes: tuple[int, ...]) -> Sequence[tuple[Any, Array]]:
+    """``[(W, b as a row (…, 1, n_out)), …]``."""
+    if isinstance(theta, Layered):
+        return theta.layers
+    return [(W, b[..., None, :]) for W, b in unpack(theta, sizes)]
 
 
-def times(a: Any, b: Any, spare: bool = True) -> Any:
-    """``a ∘ b``, in the memory of ``a`` if nobody asks for that again."""
-    return np.multiply(a, b, out=a if spare else None)
+def gradient(outers: Sequence[Outer], theta: Vector) -> Vector:
+    """The vector whose layers are Σ hᵀc and 1ᵀδ, in θ's form."""
+    if isinstance(theta, Layered):
+        return Layered([(Factored(None, pairs), row_sum(delta)) for pairs, delta in outers])
+    blocks = [(_sum([U.mT @ V for U, V in pairs]), row_sum(delta)) for pairs, delta in outers]
+    return pack([(W, b[..., 0, :]) for W, b in blocks])
 
 
-def tasks_of(rows: Array) -> int:
-    """The number of tasks whose rows these are."""
-    return math.prod(rows.shape[:-2])
+def mean(a: Array, axis: int) -> Array:
+    """The mean along an axis."""
+    return np.add.reduce(a, axis) / a.shape[axis]
+
+
+def _sum(terms: Sequence[Any]) -> Any:
+    """The sum of those that are there; None if none is."""
+    there = [term for term in terms if term is not None]
+    return reduce(add, there) if there else None
+
+
+def _stacked(pairs: Sequence[Pair], axis: int) -> Pair:
+    """One pair whose rows are those of all."""
+    U, V = (np.concatenate(Ms, axis) for Ms in zip(*pairs, strict=True))
+    return U, V
 
 
 def _rows(a: Array) -> Array:
     """The rows of all tasks below one another."""
     return a.reshape(-1, a.shape[-1])
-
-
-def _stacked(pairs: Sequence[Pair]) -> Pair:
-    U, V = zip(*pairs, strict=True)
-    return np.concatenate(U, axis=-2), np.concatenate(V, axis=-2)
-
-
-def _few(pairs: Sequence[Pair]) -> Iterator[Pair]:
-    """The pairs over the rows of all tasks, three in one where copies cost less than sums do."""
-    pairs = [(_rows(U), _rows(V)) for U, V in pairs]
-    copied = sum(U.size + V.size for U, V in pairs) * 3
-    if len(pairs) < 2 or copied > 2 * sum(len(U.T) * len(V.T) for U, V in pairs):
-        yield from pairs
-    else:
-        yield from (_stacked(pairs[i : i + 3]) for i in range(0, len(pairs), 3))
-
-
-def _product(h: Array, W: Array) -> Array:
-    """``h @ W``; where all tasks share W, in few products of many tasks each."""
-    if h.shape[-1] == 1:
-        return h * W  # an outer product, which NumPy does faster as such
-    if W.ndim > 2 or h.ndim == 2:
-        return h @ W
-    tasks = _tasks_at_once(len(h), h.shape[-2] * W.size)
-    rows = h.reshape(len(h) // tasks, tasks * h.shape[-2], h.shape[-1])
-    return (rows @ W).reshape(*h.shape[:-1], *W.shape[1:])
-
-
-@cache
-def _ones(n: int, dtype: Any) -> Array:
-    """A row of n ones, to sum rows with."""
-    return np.ones((1, n), dtype)
-
-
-@cache
-def _tasks_at_once(tasks: int, each: int) -> int:
-    """How many tasks of ``each`` multiplications to take into one product: a divisor of all.
-
-    OpenBLAS starts threads above 2¹⁸ multiplications, which gains nothing below some 2²¹ and on a
-    machine whose cores are busy costs a hundred times what the product does.
-    """
-    if 2**18 < tasks * each < 2**21:
-        fitting = [n for n in range(1, tasks) if not tasks % n and n * each <= 2**18]
-        return max(fitting, default=tasks)
-    return tasks
-
-
-def _gram(h: Array, U: Array) -> Array:
-    return h @ U.mT

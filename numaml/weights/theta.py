@@ -1,22 +1,18 @@
 """θ and its layers: one flat vector, ``[W1.ravel(), b1, W2.ravel(), b2, …]`` in C order."""
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-# glibc's malloc hands freed memory back to the system above twice the largest block it has freed so
-# far, and faults it in again at the next pass. One untouched block, freed at once, sets that limit
-# to its maximum; small networks run 1.6 times as fast. Elsewhere it does nothing.
-np.empty(32_000_000, np.uint8)
-
 Array = np.ndarray[Any, Any]
 Layers = list[tuple[Array, Array]]
 
 
 @cache
-def blocks(sizes: tuple[int, ...]) -> list[tuple[int, int, int, tuple[int, int]]]:
+def places(sizes: tuple[int, ...]) -> list[tuple[int, int, int, tuple[int, int]]]:
     """Of every layer where W begins, where it ends and b begins, where b ends; and W's shape."""
     found, stop = [], 0
     for n_in, n_out in pairwise(sizes):
@@ -27,7 +23,7 @@ def blocks(sizes: tuple[int, ...]) -> list[tuple[int, int, int, tuple[int, int]]
 
 def size(sizes: tuple[int, ...]) -> int:
     """Length P of θ."""
-    return blocks(sizes)[-1][2]
+    return places(sizes)[-1][2]
 
 
 def unpack(theta: Array, sizes: tuple[int, ...]) -> Layers:
@@ -36,11 +32,11 @@ def unpack(theta: Array, sizes: tuple[int, ...]) -> Layers:
     # Splitting one axis of any array is a view, whatever its strides.
     return [
         (theta[..., start:middle].reshape(lead + shape), theta[..., middle:stop])
-        for start, middle, stop, shape in blocks(sizes)
+        for start, middle, stop, shape in places(sizes)
     ]
 
 
-def pack(layers: Layers) -> Array:
+def pack(layers: Sequence[tuple[Array, Array]]) -> Array:
     """θ from ``[(W, b), …]``; the inverse of `unpack`, nothing is broadcast."""
-    blocks = [block for W, b in layers for block in (W.reshape(*b.shape[:-1], -1), b)]
-    return np.concatenate(blocks, axis=-1)
+    flat = [block for W, b in layers for block in (W.reshape(*b.shape[:-1], -1), b)]
+    return np.concatenate(flat, axis=-1)

@@ -1,0 +1,173 @@
+"""Passes over the steps of a program: shorter lists and less memory, the same bits.
+
+Each is a function of a few lines from a program to a program; the last decides where in memory the
+values lie.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .recording import Program, Step, View, copied, joined
+
+
+def views_of(step: Step) -> list[View]:
+    """What a step reads."""
+    return [one for one in step.operands if isinstance(one, View)]
+
+
+def read(program: Program) -> Program:
+    """Without what nobody reads: the support losses' values, s″ where no Hessian is asked for."""
+    wanted, kept = {view.value for view in program.results}, []
+    for step in reversed(program.steps):
+        if step.result.value in wanted:
+            wanted |= {view.value for view in views_of(step)}
+            kept.append(step)
+    return program._replace(steps=kept[::-1])
+
+
+def once(program: Program) -> Program:
+    """Without what was computed before from the same arrays: x W at every step, Gram matrices."""
+    known: dict[Any, int] = {}
+    same: dict[int, int] = {}
+
+    def renamed(one: Any) -> Any:
+        return one._replace(value=same.get(one.value, one.value)) if isinstance(one, View) else one
+
+    kept = []
+    for step in program.steps:
+        step = step._replace(operands=tuple(renamed(one) for one in step.operands))
+        key = step.function, step.fixed, *((type(one), one) for one in step.operands)
+        if key in known:
+            same[step.result.value] = known[key]
+        else:
+            known[key] = step.result.value
+            kept.append(step)
+    return program._replace(steps=kept, results=tuple(renamed(one) for one in program.results))
+
+
+def unjoined(program: Program) -> Program:
+    """Without most concatenations: what only they read is written into its place at once."""
+    readers = Counter(view.value for step in program.steps for view in views_of(step))
+    readers.update(view.value for view in program.results)
+    steps: list[list[Step]] = [[step] for step in program.steps]
+    maker = {step.result.value: number for number, step in enumerate(program.steps)}
+    for number, step in enumerate(program.steps):
+        if step.function is not joined:
+            continue
+        steps[number] = []
+        for part, place in _places(step):
+            makers = steps[maker[part.value]] if getattr(part, "value", None) in maker else []
+            moved = _moved(makers[0], part, place) if len(makers) == 1 else None
+            if moved and readers[part.value] == 1 and makers[0].function is not joined:
+                makers[0] = makers[0]._replace(result=moved)
+            else:
+                steps[number].append(Step(copied, (), (part,), place))
+    return program._replace(steps=[step for some in steps for step in some])
+
+
+def _places(step: Step) -> list[tuple[Any, View]]:
+    """Every operand of a concatenation, and where in the result it comes to lie."""
+    whole, places, stop = step.result, [], 0
+    (axis,) = step.fixed
+    for part in step.operands:
+        shape = part.shape if isinstance(part, View) else part.array.shape
+        start, stop = stop, stop + shape[axis]
+        offset = whole.offset + start * whole.strides[axis]
+        places.append((part, whole._replace(offset=offset, shape=shape)))
+    return places
+
+
+def _moved(maker: Step, part: View, place: View) -> View | None:
+    """The maker's result, of which ``part`` is a reshaped view, in ``place`` if it can be."""
+    made = maker.result
+    if part.offset or not (_contiguous(made) and _contiguous(part)) or part.dtype != place.dtype:
+        return None
+    if np.prod(made.shape) != np.prod(part.shape):
+        return None
+    memory = np.lib.stride_tricks.as_strided(np.empty(1, place.dtype), place.shape, place.strides)
+    try:
+        strides = np.reshape(memory, made.shape, copy=False).strides
+    except ValueError:
+        return None
+    return place._replace(shape=made.shape, strides=strides)
+
+
+def _contiguous(view: View) -> bool:
+    wanted = view.dtype.itemsize
+    for n, stride in zip(reversed(view.shape), reversed(view.strides), strict=True):
+        if n > 1 and stride != wanted:
+            return False
+        wanted *= n
+    return True
+
+
+class Placement(NamedTuple):
+    """The sizes of blocks of memory in bytes, and the block of each value."""
+
+    sizes: list[int]
+    block: dict[int, int]
+
+
+def placed(program: Program, elsewhere: set[int]) -> Placement:
+    """A block for every value but those elsewhere, given away again after the value's last reader.
+
+    Where an elementwise step is the last reader of an operand, the result takes its place.
+    """
+    size, last = _sizes_and_ends(program)
+    sizes, block, free = list[int](), dict[int, int](), set[int]()
+    for number, step in enumerate(program.steps):
+        mine, dying = step.result.value, {v for v in _values(step) if last[v] == number}
+        if mine not in block and mine not in elsewhere:
+            taken = [v.value for v in views_of(step)
+                     if v.value in dying and v.value in block and _over(step, v)
+                     and size[v.value] == size[mine]]  # fmt: skip
+            if taken:
+                block[mine] = block[taken[0]]
+                dying.discard(taken[0])
+            else:
+                block[mine] = _block(size[mine], sizes, free)
+        free |= {block[v] for v in dying if v in block}
+    return Placement(sizes, block)
+
+
+def _values(step: Step) -> set[int]:
+    return {view.value for view in (*views_of(step), step.result)}
+
+
+def _sizes_and_ends(program: Program) -> tuple[dict[int, int], dict[int, float]]:
+    """Of every value its bytes, and the number of the last step that reads or writes it."""
+    size: Counter[int] = Counter()
+    last: dict[int, float] = {}
+    for number, step in enumerate(program.steps):
+        for view in (*views_of(step), step.result):
+            size[view.value] = max(size[view.value], extent(view))
+            last[view.value] = number
+    return size, last | dict.fromkeys((view.value for view in program.results), np.inf)
+
+
+def extent(view: View) -> int:
+    """Bytes of the value up to the end of the view."""
+    steps = ((n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True))
+    return view.offset + sum(steps) + view.dtype.itemsize
+
+
+def _over(step: Step, operand: View) -> bool:
+    """Whether the result of the step may take the place of an operand: it lies in the same way."""
+    elementwise = isinstance(step.function, np.ufunc) and step.function.signature is None
+    mine = {view for view in views_of(step) if view.value == operand.value}
+    return elementwise and mine == {step.result._replace(value=operand.value)}
+
+
+def _block(size: int, sizes: list[int], free: set[int]) -> int:
+    """The smallest free block that is large enough and not twice as large, or a new one."""
+    fitting = [block for block in free if size <= sizes[block] <= 2 * size]
+    if fitting:
+        best = min(fitting, key=lambda block: sizes[block])
+        free.remove(best)
+        return best
+    sizes.append(size)
+    return len(sizes) - 1

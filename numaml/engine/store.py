@@ -1,0 +1,158 @@
+"""When a call is replayed: the recordings kept, and what is asked of one before it is used.
+
+A call of some shapes is run plainly the first time and recorded the second. No recording is trusted
+before it has been tried on other numbers: there the program must take the same course, with the
+same constants, and the replay must give the same bits as the plain run. What fails stays plain for
+good, and the reason is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .recording import Unseen, record
+from .replay import Recording
+
+Array = np.ndarray[Any, Any]
+Function = Callable[..., Any]  # of arrays, to a tuple of arrays
+
+# Bytes of memory for all recordings: some times what a part of a meta-batch needs (parts.py). And
+# how many shapes are remembered: more than a program has kinds of calls. The one that was not used
+# for longest goes first.
+BOUND, SHAPES = 2**28, 512
+SECOND = 2  # the call that is recorded
+LATER = 32  # where another has to go for it, for recording costs some ten calls
+
+
+class Entry:
+    """What is known of calls of some shapes."""
+
+    def __init__(self) -> None:
+        self.calls, self.reason = 0, ""
+        self.recording: Recording | None = None
+        self.lock = threading.Lock()
+
+
+class Store:
+    """Recordings by what was called, within a bound of memory."""
+
+    def __init__(self, bound: int = BOUND, shapes: int = SHAPES) -> None:
+        self.bound, self.shapes, self.on = bound, shapes, True
+        self.clear()
+        if hasattr(os, "register_at_fork"):  # a child must not wait for a thread it has not
+            os.register_at_fork(after_in_child=self.clear)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries: OrderedDict[Any, Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def run(self, key: Any, function: Function, arrays: Sequence[Array]) -> list[Array]:
+        """``function(*arrays)``, replayed if it may be."""
+        with self._lock:
+            entry = self._entry(key)
+            due = SECOND if self._used() < self.bound else LATER
+        if not entry.reason and entry.lock.acquire(blocking=False):  # else another thread is at it
+            try:
+                if entry.recording is None and entry.calls >= due:
+                    self._record(entry, function, arrays)
+                if entry.recording is not None:
+                    return entry.recording(*arrays)
+            finally:
+                entry.lock.release()
+        return [np.asarray(result) for result in function(*arrays)]
+
+    def known(self) -> list[tuple[Any, tuple[int, int, int, str]]]:
+        """Of every key how often it was called, its recording's steps and bytes, and the reason."""
+        with self._lock:
+            entries = [(key, e, e.recording) for key, e in self._entries.items()]
+        return [
+            (key, (e.calls, len(r.steps) if r else 0, r.bytes if r else 0, e.reason))
+            for key, e, r in entries
+        ]
+
+    def state(self, key: Any) -> str:
+        """What becomes of the next call of this key, in words."""
+        with self._lock:
+            entry = self._entries.get(key, Entry())
+        if entry.reason:
+            return f"plain: {entry.reason}"
+        return "recorded" if entry.calls else "first"
+
+    def _entry(self, key: Any) -> Entry:
+        entry = self._entries.setdefault(key, Entry())
+        self._entries.move_to_end(key)
+        if len(self._entries) > self.shapes:
+            self._entries.popitem(last=False)
+        entry.calls += 1
+        return entry
+
+    def _used(self) -> int:
+        return sum(e.recording.bytes for e in self._entries.values() if e.recording)
+
+    def _record(self, entry: Entry, function: Function, arrays: Sequence[Array]) -> None:
+        try:
+            with np.errstate(all="ignore"):
+                recording = tried(function, arrays)
+        except Unseen as error:
+            entry.reason = str(error)
+            return
+        if recording.bytes > self.bound:
+            entry.reason = f"it needs {recording.bytes} bytes, more than all recordings may have"
+            return
+        with self._lock:
+            entry.recording = recording
+            for other in list(self._entries.values()):
+                if self._used() > self.bound and other is not entry:
+                    other.recording, other.calls = None, 0
+
+
+def tried(function: Function, arrays: Sequence[Array]) -> Recording:
+    """A recording of ``function`` that gave the same bits as the plain run on other numbers.
+
+    Raises
+    ------
+    Unseen
+        If the function cannot be recorded, takes another course on other numbers, or does not give
+        the same bits.
+    """
+    _, program = record(function, arrays)
+    recording, told = Recording(program, arrays), False
+    for seed in range(3):
+        other = other_numbers(arrays, seed)
+        try:
+            want, course = record(function, other)
+        except Unseen:
+            raise
+        except Exception as error:  # whatever a model does with numbers it does not like
+            raise Unseen(f"other numbers are refused: {error}") from error
+        if course != program:
+            raise Unseen("the course depends on the numbers, or a constant does")
+        for got, wanted in zip(recording(*other), want, strict=True):
+            if got.dtype != wanted.dtype or got.tobytes() != wanted.tobytes():
+                raise Unseen("the replay gives other bits than the plain run")
+            told |= bool(np.isfinite(wanted).all())
+    if not told:
+        raise Unseen("there are no numbers to try it on")
+    return recording
+
+
+def other_numbers(arrays: Sequence[Array], seed: int) -> list[Array]:
+    """Arrays of the same shapes: numbers with other signs and places, integers in other places.
+
+    With the last seed only places change, for those who want numbers of one sign.
+    """
+    rng = np.random.default_rng(seed)
+    others = []
+    for array in arrays:
+        other = rng.permutation(array.ravel()).reshape(array.shape)
+        if array.dtype.kind in "fc" and seed < 2:
+            other = other * rng.choice([-1.0, 1.0], array.shape).astype(array.dtype.name)
+        others.append(other if array.ndim else array * array.dtype.type(0.75))
+    return others
