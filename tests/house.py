@@ -32,6 +32,9 @@ def read(package=PACKAGE):
     }
 
 
+HOUSE = read()
+
+
 def room(name):
     """The room a file is in, or is; the package's own two files are in none."""
     first = name.split("/")[0]
