@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import measure
 import numpy as np
-from report import shown, table
+from helpers import measure
+from helpers.report import shown, table
 from speed import CONFIGURATIONS, say
 
 from numaml.files.whole import write_whole

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from report import png, table
+from helpers.report import png, table
 
 import numaml
 from numaml.data.grouped import standardise, standardised

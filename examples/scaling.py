@@ -17,10 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import measure
-import peers
-from peers import Configuration
-from report import COLOURS, png
+from helpers import measure, peers
+from helpers.peers import Configuration
+from helpers.report import COLOURS, png
 from speed import agreed, say
 
 from numaml.files.whole import write_whole

@@ -20,12 +20,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import measure
 import numpy as np
-import peers
-import report
-from peers import Configuration
-from report import shown
+from helpers import measure, peers, report
+from helpers.peers import Configuration
+from helpers.report import shown
 
 import numaml
 from numaml.files.whole import write_whole

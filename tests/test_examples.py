@@ -22,7 +22,7 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     for package in ("jax", "torch"):
         monkeypatch.setitem(sys.modules, package, None)
-    import measure
+    from helpers import measure
 
     monkeypatch.setattr(measure, "PAUSE", 0)
     monkeypatch.setattr(measure, "TURN", 0)
@@ -40,8 +40,8 @@ def written(folder):
 
 
 def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys):
-    import peers
     import speed
+    from helpers import peers
 
     assert speed.main(["--quick", "--out", str(tmp_path / "new" / "run")]) == 0
     said = capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys)
 
 def as_peer(function, calls):
     """A peer that computes ``function`` of numaml's arguments and keeps count of its calls."""
-    import peers
+    from helpers import peers
 
     def build(problem):
         arguments = peers.arguments(problem)
@@ -78,9 +78,8 @@ def as_peer(function, calls):
 
 def run_with_peers(monkeypatch, out, **functions):
     """Exit status, results and calls of a quick run with these functions as its only peers."""
-    import measure
-    import peers
     import speed
+    from helpers import measure, peers
 
     @contextlib.contextmanager
     def here(*what):
@@ -127,8 +126,8 @@ def test_numamls_own_wrong_gradient_is_not_set_beside_right_ones(monkeypatch, tm
 
 
 def test_a_configuration_that_cannot_tell_first_order_from_exact_is_refused(monkeypatch):
-    import peers
     import speed
+    from helpers import peers
 
     monkeypatch.setattr(peers, "ALPHA", 1e-6)
     with pytest.raises(ValueError, match="nothing to tell apart"):
@@ -164,8 +163,7 @@ def counted(*shape):
     [((20, 9, 7, 3), 4, 2, 5), ((20, 9, 7, 3), 4, 6, 3), ((3, 4, 2), 3, 6, 5), ((30, 2), 2, 3, 4)],
 )
 def test_the_limit_is_below_what_numaml_multiplies_but_not_far(sizes, n_tasks, n, m, steps):
-    import limit
-    import peers
+    from helpers import limit, peers
 
     def batch(rows):
         return numaml.Batch(counted(n_tasks, rows, sizes[0]), counted(n_tasks, rows, sizes[-1]))
@@ -185,8 +183,7 @@ def test_the_limit_is_below_what_numaml_multiplies_but_not_far(sizes, n_tasks, n
 
 
 def test_the_limit_counts_every_product_of_a_linear_model_once():
-    import limit
-    import peers
+    from helpers import limit, peers
 
     T, n, m, n_in, n_out = 2, 3, 5, 70, 11
     c = peers.Configuration("", (n_in, n_out), T, n, m, steps=3)
@@ -201,8 +198,8 @@ def test_the_limit_counts_every_product_of_a_linear_model_once():
 
 
 def test_a_process_that_dies_is_named():
-    import measure
     import speed
+    from helpers import measure
 
     with pytest.raises(RuntimeError, match="nobody ended with 1 and without a word"):
         measure.apart({"numaml": "", "nobody": ""}, speed.QUICK[0], 0, 1)
@@ -211,7 +208,8 @@ def test_a_process_that_dies_is_named():
 MEMORY = """
 import gc, json, sys
 from pathlib import Path
-import numpy as np, measure
+import numpy as np
+from helpers import measure
 
 def run():
     gc.collect()  # which may happen in any call
@@ -260,7 +258,7 @@ def test_scaling_writes_its_files(tmp_path, capsys):
 
 def test_busy_sets_the_threads_and_leaves_no_process(monkeypatch, tmp_path):
     import busy
-    import measure
+    from helpers import measure
 
     def apart(ways, c, duration, rounds, **environment):
         assert ways == {"numaml": ""}

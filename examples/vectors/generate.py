@@ -15,7 +15,7 @@ from cases import CASES
 from scalars import Scalar
 from solve import solve
 
-FOLDER = Path(__file__).resolve().parents[2] / "numaml" / "vectors"
+FOLDER = Path(__file__).resolve().parents[2] / "numaml" / "check" / "vectors"
 DIGITS = 250  # e^-300 is 1e-130; log(1 + e^-300) then still has more than 100 digits
 WRITTEN = decimal.Context(prec=30)
 TELLS_APART = Fraction(1, 1000)  # a wrong answer nearer than that to the right one is not listed

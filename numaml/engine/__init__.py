@@ -1,8 +1,8 @@
-"""How it runs fast, changing no number: calls recorded and replayed, tasks in parts and in shards.
+"""The engine: how it runs fast, changing no number: calls replayed, tasks in parts and in shards.
 
 May import: data, maml.
 """
 
-from .calls import Plan, plan, recordings, replaying
+from .calls import Plan, Seen, plan, recordings, replaying
 
-__all__ = ["Plan", "plan", "recordings", "replaying"]
+__all__ = ["Plan", "Seen", "plan", "recordings", "replaying"]

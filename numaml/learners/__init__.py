@@ -1,1 +1,4 @@
-"""."""
+"""Learners: what is trained and shipped, to be adapted where it is needed.
+
+May import: training, data, files, network, maml.
+"""

@@ -20,7 +20,7 @@ from numaml.command import main as cli
 
 PACKAGE = Path(numaml.__file__).parent
 ROOT = PACKAGE.parent
-FOLDER = PACKAGE / "vectors"
+FOLDER = PACKAGE / "check" / "vectors"
 VECTORS = {vector["name"]: vector for vector in judge.vectors()}
 RATIONAL = [name for name, vector in VECTORS.items() if vector["kind"] == "rational"]
 REAL = [name for name, vector in VECTORS.items() if vector["kind"] == "real"]

@@ -23,7 +23,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from peers import Configuration
+
+from .peers import Configuration
 
 
 class Product(NamedTuple):

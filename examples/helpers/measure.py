@@ -1,8 +1,8 @@
 """Time and memory of calls, so that neither the order nor the neighbours decide.
 
-    python examples/measure.py turns|memory NAME WAY CONFIGURATION
+    cd examples && python -m helpers.measure turns|memory NAME WAY CONFIGURATION
 
-is how the scripts here give one implementation a process of its own, with its own heap and threads:
+is how the examples give one implementation a process of its own, with its own heap and threads:
 who uses one has not compiled with another before, and that alone would cost NumPy up to a fifth. It
 prints a line when the first gradient is there, then for every line it reads the seconds of some
 calls; or the peak bytes above the inputs.
@@ -24,9 +24,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import peers
-from limit import limit
+from . import peers
+from .limit import limit
 
+EXAMPLES = Path(__file__).parents[1]
 PAUSE = 0.2  # seconds; idle threads of OpenBLAS spin for up to 0.1 s on a core the next one needs
 TURN = 0.05  # seconds of calls in one turn, one at least
 KIBI = 1024
@@ -90,16 +91,17 @@ def built(name: str, way: str, c: peers.Configuration) -> Callable[[], Any]:
 
 
 def command(what: str, name: str, way: str, c: peers.Configuration) -> list[str]:
-    return [sys.executable, __file__, what, name, way, json.dumps(dataclasses.asdict(c))]
+    configuration = json.dumps(dataclasses.asdict(c))
+    return [sys.executable, "-m", "helpers.measure", what, name, way, configuration]
 
 
 @contextmanager
 def elsewhere(name: str, way: str, c: peers.Configuration, **environment: str) -> Iterator[Turn]:
     """A process of its own that has computed a first gradient, and takes turns when called."""
     start = command("turns", name, way, c)
-    with subprocess.Popen(  # noqa: S603 (this very file)
+    with subprocess.Popen(  # noqa: S603 (this very module)
         start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment}, cwd=EXAMPLES,
     ) as process:  # fmt: skip
 
         def heard() -> list[float]:
@@ -138,7 +140,8 @@ def cold(name: str, way: str, c: peers.Configuration) -> float:
 
 def memory_of(name: str, way: str, c: peers.Configuration) -> dict[str, int]:
     """`memory` of one implementation in a process of its own."""
-    return json.loads(subprocess.check_output(command("memory", name, way, c)))  # noqa: S603 (ours)
+    start = command("memory", name, way, c)
+    return json.loads(subprocess.check_output(start, cwd=EXAMPLES))  # noqa: S603 (this very module)
 
 
 def peak(reset: bool = False) -> int:

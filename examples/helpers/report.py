@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from measure import QUIET
-
 from numaml.experiments.figures import FAINT, INK, figure
+
+from .measure import QUIET
 
 COLOURS = {
     "numaml": "#0b6e99", "GEMM limit": FAINT, "JAX vmap": "#c4581b", "JAX in turn": "#e0a030",
@@ -16,13 +16,14 @@ COLOURS = {
 NOTES = """
 Medians of calls taken in turns, each implementation in a process of its own, float32, every
 gradient compared with numaml's before anything is timed; ×: the time over numaml's. *GEMM limit*:
-the matrix products alone that the exact meta-gradient cannot do without (`examples/limit.py`), and
-numaml's time over it. *JAX vmap* is `jit` of `value_and_grad` over `vmap`, the inner loop unrolled
-or scanned, whichever is faster; *JAX in turn* is `jit` of a scan over the tasks, which on a CPU is
-often the better JAX; *torch.func* is `vmap` of `grad_and_value`; *PyTorch loop* is the loop over
-tasks with `create_graph`. *Wanted*: the ratio that numaml sets out to reach. *Error*: the largest
-relative distance of a peer's gradient from numaml's (that of first-order MAML in brackets). *\\**:
-other processes used more than {quiet} cores, which costs OpenBLAS more than others (see busy.md).
+the matrix products alone that the exact meta-gradient cannot do without
+(`examples/helpers/limit.py`), and numaml's time over it. *JAX vmap* is `jit` of `value_and_grad`
+over `vmap`, the inner loop unrolled or scanned, whichever is faster; *JAX in turn* is `jit` of a
+scan over the tasks, which on a CPU is often the better JAX; *torch.func* is `vmap` of
+`grad_and_value`; *PyTorch loop* is the loop over tasks with `create_graph`. *Wanted*: the ratio
+that numaml sets out to reach. *Error*: the largest relative distance of a peer's gradient from
+numaml's (that of first-order MAML in brackets). *\\**: other processes used more than {quiet}
+cores, which costs OpenBLAS more than others (see busy.md).
 """.strip().format(quiet=QUIET)
 
 

@@ -1,0 +1,1 @@
+"""What the benchmarks share: problems and peers, time and memory, tables and figures."""
