@@ -37,10 +37,10 @@ from .house import (
 # The `__init__` of each folder says the same.
 ROOMS = {
     "command": ("experiments", "learners", "check", "data", "files"),
-    "experiments": ("learners", "training", "data", "files", "network", "maml"),
-    "learners": ("training", "data", "files", "network", "maml"),
+    "experiments": ("learners", "training", "engine", "data", "files", "network", "maml"),
+    "learners": ("training", "engine", "data", "files", "network", "maml"),
     "check": ("training", "engine", "data", "network", "maml", "weights"),
-    "training": ("files", "maml"),
+    "training": ("engine", "files", "maml"),
     "engine": ("data", "maml"),
     "data": ("files", "network"),
     "files": (),

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import maml
 from ..data.tasks import Batch, Tasks
+from ..engine import calls
 from ..engine.shards import sharded
 from ..network import losses
 from ..network.activations import ACTIVATIONS
@@ -23,7 +23,8 @@ from ..network.normalisation import EPSILON, NORMS
 from ..network.passes import Tangents, Trace, backward, forward, r_backward, r_forward
 from ..training.outer import adam
 from ..training.state import Moments
-from ..weights.factored import Factored, Layered, Vector, pays
+from ..weights.choice import pays
+from ..weights.factored import Factored, Layered, Vector
 from ..weights.factored import gradient as weights_gradient
 from . import TINY, Mod, complex_step, dual_gradient, relative_error
 
@@ -400,13 +401,13 @@ def _m1() -> float:
         for _ in range(3):
             phi = phi - ALPHA * _task_gradient(phi, tasks.support, t)
         want[t] = phi
-    return relative_error(maml.adapt(model, _theta(), tasks.support, ALPHA, 3), want)
+    return relative_error(calls.adapt(model, _theta(), tasks.support, ALPHA, 3), want)
 
 
 def _m2() -> float:
     """Without inner steps the meta-gradient is the gradient of the task-averaged query loss."""
     model, query = _model(), _tasks().query
-    value, gradient = maml.meta_gradient(model, _theta(), _tasks(), ALPHA, 0)
+    value, gradient = calls.meta_gradient(model, _theta(), _tasks(), ALPHA, 0)
     losses = [model.value(_theta(), Batch(query.x[t], query.y[t])) for t in range(T)]
     want = [_task_gradient(_theta(), query, t) for t in range(T)]
     return max(
@@ -421,14 +422,14 @@ def _meta_directions(gradient: Array, alpha: float, steps: int, count: int = 5) 
     directions = np.random.default_rng(6).normal(size=(count, model.size))
 
     def value(theta: Array) -> Any:
-        return maml.meta_value(model, theta, tasks, alpha, steps)
+        return calls.meta_value(model, theta, tasks, alpha, steps)
 
     want = [complex_step(value, _theta(), v) for v in directions]
     return relative_error(directions @ gradient, want)
 
 
 def _m3(alpha: float, steps: int) -> float:
-    gradient = maml.meta_gradient(_model(), _theta(), _tasks(), alpha, steps)[1]
+    gradient = calls.meta_gradient(_model(), _theta(), _tasks(), alpha, steps)[1]
     return _meta_directions(gradient, alpha, steps)
 
 
@@ -450,15 +451,15 @@ def _m3_field() -> float:
             phi = phi - alpha * dual_gradient(lambda p: model.value(p, support), phi)
         return model.value(phi, query)
 
-    got = maml.meta_gradient(model, theta, Tasks(support, query), alpha, steps)[1]
+    got = calls.meta_gradient(model, theta, Tasks(support, query), alpha, steps)[1]
     return float(np.sum(got != dual_gradient(value, theta)))
 
 
 def _m4() -> float:
     """The mean over tasks of ∇L_Q(φ_K), and not the gradient of the meta-value."""
     model, tasks = _model(), _tasks()
-    gradient = maml.first_order_meta_gradient(model, _theta(), tasks, ALPHA, 3)[1]
-    phi = maml.adapt(model, _theta(), tasks.support, ALPHA, 3)
+    gradient = calls.first_order_meta_gradient(model, _theta(), tasks, ALPHA, 3)[1]
+    phi = calls.adapt(model, _theta(), tasks.support, ALPHA, 3)
     want = [_task_gradient(phi[t], tasks.query, t) for t in range(T)]
     if _meta_directions(gradient, ALPHA, 3) < 0.1:
         return math.inf
@@ -470,7 +471,7 @@ def _m5() -> float:
     model, tasks = _model(), _tasks()
     with ThreadPoolExecutor(1) as executor:
         value, gradient = sharded(executor, 4)(model, _theta(), tasks, ALPHA, 3)
-    want = maml.meta_value(model, _theta(), tasks, ALPHA, 3)
+    want = calls.meta_value(model, _theta(), tasks, ALPHA, 3)
     return max(abs(value / want - 1), _meta_directions(gradient, ALPHA, 3))
 
 

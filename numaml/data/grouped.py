@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..network.inputs import check_name
+from ..network.settings import check_name
 from .fewshot import distinct, split_classes
 from .scaling import Scaling
 from .tasks import Batch, Tasks

@@ -1,8 +1,8 @@
 """The engine: how it runs fast, changing no number: calls replayed, tasks in parts and in shards.
 
-May import: data, maml.
+May import: data, network, maml, weights.
 """
 
-from .calls import Plan, Seen, plan, recordings, replaying
+from .plan import Plan, Seen, plan, recordings, replaying
 
 __all__ = ["Plan", "Seen", "plan", "recordings", "replaying"]

@@ -2,243 +2,205 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .. import maml
-from .models import identity, leaves
-from .parts import Foreseen, in_parts, mean
-from .recording import Unseen
-from .store import Store
+from .arguments import checked, checked_tasks, number
+from .parts import in_parts, mean
+from .replayed import replayed
 
 Array = np.ndarray[Any, Any]
 
-STORE = Store()
-# Error states under which nobody asks which operation overflowed, only that one did.
-REPLAYED = {"ignore", "warn"}
 
-
-def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
-    """``core(model, theta, *batches, alpha, steps)``, from a recording if there is one."""
-    if not _may_be_replayed(theta):
-        return _tuple(core(model, theta, *rest))
-    try:
-        key, function, arrays = _recordable(core, model, theta, *rest)
-    except Unseen:
-        return _tuple(core(model, theta, *rest))
-    return STORE.run(key, function, arrays)
-
-
-def _may_be_replayed(theta: Array) -> bool:
-    return STORE.on and theta.dtype.kind == "f" and REPLAYED.issuperset(np.geterr().values())
-
-
-def _recordable(
-    core: Any, model: Any, theta: Array, *rest: Any
-) -> tuple[Any, Callable[..., Any], list[Array]]:
-    """What tells a call from others, the call as a function of arrays alone, and these arrays."""
-    *batches, alpha, steps = rest
-    whose, (found, rebuilt) = identity(model), leaves(tuple(batches))
-    arrays = [np.ascontiguousarray(array) for array in (theta, *found)]
-    arrays.insert(1, np.array(alpha, theta.dtype))
-
-    def function(theta: Array, alpha: Array, *arrays: Array) -> Sequence[Any]:
-        return _tuple(core(model, theta, *rebuilt(*arrays), alpha, steps))
-
-    shapes = tuple((array.shape, array.dtype) for array in arrays)
-    return (core, whose, steps, shapes), function, arrays
-
-
-def _tuple(results: Any) -> Sequence[Any]:
-    return results if isinstance(results, tuple) else (results,)
-
-
-class Plan(NamedTuple):
-    """How a meta-gradient is run; `plan` makes it."""
-
-    parts: tuple[int, ...]
-    forms: tuple[tuple[str, ...], ...]
-    replay: str
-
-
-def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> Plan:
-    """Tell how `numaml.meta_gradient` runs with these arguments, computing nothing.
+def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -> Array:
+    """Adapted parameters φ_K: K gradient steps ``φ_{k+1} = φ_k − α ∇L_S(φ_k)`` from φ_0 = θ.
 
     Parameters
     ----------
-    model, theta, tasks, alpha, steps
-        As for `numaml.meta_gradient`.
+    model : Model
+        Anything with ``value`` and ``linearize``, e.g. `numaml.MLP`.
+    theta : (P,) array
+        Meta-parameters, shared by all tasks.
+    support : Batch
+        Support set of one task, or of T tasks along a leading axis.
+    alpha : float
+        Inner learning rate, >= 0.
+    steps : int
+        Number K >= 0 of inner steps.
 
     Returns
     -------
-    plan : Plan
-        ``parts``: the numbers of tasks that are taken together, one part after another. More than
-        one where the traces of all tasks would need more than 64 MiB; a part's need 32 MiB.
-
-        ``forms``: of every layer the form of its weight in φ_0, …, φ_K:
-
-        ==================  ====================================================================
-        "flat"              all weights of a task are one array, since in no layer the matrices
-                            of all tasks hold more than 2¹⁵ numbers while factors pay
-        "shared"            θ's own W, for all tasks
-        "factored"          W + UᵀV with r rows in U and V, while r (n_in + n_out) < n_in n_out;
-                            r is n in the first layer, whose inputs are the same at every step,
-                            and k n after k steps in the others
-        "multiplied out"    a matrix W for each task, when the factors do not pay any more
-        ==================  ====================================================================
-
-        Empty for a model that does not tell.
-
-        ``replay``: "plain", with the reason, if such a call runs as the program stands; "first"
-        or "recorded" if it was not seen yet or is replayed from now on.
+    phi : (T, P) array, or (P,) for one task
+        A new array also when ``steps`` is 0.
 
     Raises
     ------
     TypeError, ValueError
-        As `numaml.meta_gradient`.
+        If theta is not one row, alpha is not a real number >= 0, or steps is not an integer >= 0.
 
-    Examples
-    --------
-    >>> import numpy as np, numaml
-    >>> model = numaml.MLP((1, 100, 1))
-    >>> tasks = numaml.Sinusoids()(np.random.default_rng(0))
-    >>> numaml.engine.plan(model, model.init(0), tasks, 0.01, 1)
-    Plan(parts=(25,), forms=(('flat', 'flat'), ('flat', 'flat')), replay='first')
-    """
-    model, theta, S, Q, alpha, steps = maml.checked_tasks(model, theta, tasks, alpha, steps)
-    parts = [(size, part) for size, part in in_parts(model, theta, S, Q, steps)]
-    forms: list[list[str]] = []
-    if isinstance(model, Foreseen):
-        shape = parts[0][1][0].x.shape
-        forms = model.forms(shape[0] if len(shape) > 2 else 1, shape[-2], steps)
-    if not _may_be_replayed(theta):
-        replay = "plain: switched off, theta neither float32 nor float64, or NumPy raises errors"
-    else:
-        try:
-            key, _, _ = _recordable(maml.exact, model, theta, *parts[0][1], alpha, steps)
-            replay = STORE.state(key)
-        except Unseen as error:
-            replay = f"plain: {error}"
-    sizes = tuple(size for size, _ in parts)
-    return Plan(sizes, tuple(map(tuple, forms)), replay)
-
-
-class Seen(NamedTuple):
-    """What is known of calls of some shapes; `recordings` makes it."""
-
-    call: str
-    calls: int
-    steps: int
-    bytes: int
-    reason: str
-
-
-def recordings() -> list[Seen]:
-    """Tell what was called so far, and what was recorded of it, the oldest first.
-
-    Returns
-    -------
-    seen : list of Seen
-        Of every kind of call that is remembered its ``call`` (a text), the number of ``calls``, of
-        its recording the ``steps`` that a replay takes and the ``bytes`` of its memory, both 0
-        where there is none, and the ``reason`` why there can be none.
-
-    Notes
-    -----
-    A call of some shapes runs plainly the first time and is recorded the second; the recording is
-    tried on other numbers before it is used. All recordings together have at most 256 MiB, that is
-    what four parts of a meta-batch need; the one not used for longest goes first.
+    References
+    ----------
+    Finn, Abbeel, Levine 2017, equation for θ′_i in section 2.2.
 
     Examples
     --------
     >>> import numpy as np, numaml
     >>> model = numaml.MLP((1, 8, 1))
-    >>> tasks = numaml.Sinusoids(tasks=3)(np.random.default_rng(0))
-    >>> for _ in range(3):
-    ...     _ = numaml.meta_gradient(model, model.init(0), tasks, alpha=0.01, steps=1)
-    >>> seen = numaml.engine.recordings()[-1]
-    >>> seen.calls, seen.steps < 80, seen.reason
-    (3, True, '')
+    >>> theta = model.init(0)
+    >>> rng = np.random.default_rng(1)
+    >>> x = rng.uniform(-1, 1, (6, 5, 1))                 # 6 tasks of 5 examples
+    >>> support = numaml.Batch(x, rng.normal(size=(6, 1, 1)) * x)
+    >>> phi = numaml.adapt(model, theta, support, alpha=0.1, steps=3)
+    >>> phi.shape
+    (6, 25)
+    >>> bool(np.all(model.value(phi, support) < model.value(theta, support)))
+    True
     """
-    return [
-        Seen(f"{core.__name__}, {whose[0].__name__}, {steps} steps, {_shown(shapes)}", *of)
-        for (core, whose, steps, shapes), of in STORE.known()
-    ]
+    theta, S, alpha, steps = checked(model, theta, support, alpha=alpha, steps=steps)
+    if not steps:
+        return np.broadcast_to(theta, np.shape(model.value(theta, S)) + theta.shape).copy()
+    (phi,) = replayed(maml.adapted, model, theta, S, alpha, steps)
+    return phi
 
 
-def replaying(on: bool) -> bool:
-    """Switch replaying on or off for this process, and forget all recordings.
+def meta_value(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> Any:
+    """Meta-value ``M(θ) = mean over tasks of L_Q(φ_K(θ))``.
 
     Parameters
     ----------
-    on : bool
+    model, theta, alpha, steps
+        As for `adapt`.
+    tasks : Tasks
+        Support and query sets of one task or of T tasks.
 
     Returns
     -------
-    before : bool
-        Whether it was on.
+    value : float
+        The mean over tasks of the query loss after adaptation. (Complex for complex theta, an
+        element of the ring for object arrays.)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `adapt`.
+
+    References
+    ----------
+    Finn, Abbeel, Levine 2017, equation 1.
 
     Examples
     --------
-    >>> import numaml
-    >>> numaml.engine.replaying(False)
+    >>> import numpy as np, numaml
+    >>> model = numaml.MLP((1, 8, 1))
+    >>> tasks = numaml.Sinusoids()(np.random.default_rng(0))
+    >>> before = numaml.meta_value(model, model.init(0), tasks, alpha=0.01, steps=0)
+    >>> after = numaml.meta_value(model, model.init(0), tasks, alpha=0.01, steps=5)
+    >>> after < before
     True
-    >>> numaml.engine.replaying(True)
-    False
     """
-    before, STORE.on = STORE.on, bool(on)
-    STORE.clear()
-    return before
+    (value,) = replayed(maml.value_after, *checked_tasks(model, theta, tasks, alpha, steps))
+    return number(value)
 
 
-def _shown(shapes: Any) -> str:
-    return ", ".join(f"{dtype} {shape}" for shape, dtype in shapes)
-
-
-def _public(plain: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """With the plain function's name and words; processes find it in this module."""
-
-    def named(fast: Callable[..., Any]) -> Callable[..., Any]:
-        fast = wraps(plain)(fast)
-        fast.__module__ = __name__
-        return fast
-
-    return named
-
-
-@_public(maml.adapt)
-def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -> Array:
-    if not maml.checked_steps(steps):
-        return maml.adapt(model, theta, support, alpha, steps)
-    given = maml.checked(model, theta, support, alpha=alpha, steps=steps)
-    return replayed(maml.adapted, model, *given)[0]
-
-
-@_public(maml.meta_value)
-def meta_value(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> Any:
-    given = maml.checked_tasks(model, theta, tasks, alpha, steps)
-    return maml.number(replayed(maml.value_after, *given)[0])
-
-
-@_public(maml.meta_gradient)
 def meta_gradient(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> maml.Result:
-    model, theta, *batches, alpha, steps = maml.checked_tasks(model, theta, tasks, alpha, steps)
+    """Exact meta-gradient, ``λ_k = λ_{k+1} − α H_k λ_{k+1}`` from ``λ_K = ∇L_Q(φ_K)`` to λ_0.
+
+    Every second-order term is there: this is the gradient of `meta_value`, to rounding.
+
+    Parameters
+    ----------
+    model, theta, tasks, alpha, steps
+        As for `meta_value`.
+
+    Returns
+    -------
+    value : float
+        The meta-value M(θ).
+    gradient : (P,) array
+        ∇M(θ), the mean over tasks of λ_0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `adapt`.
+
+    Notes
+    -----
+    One linearisation and one Hessian-vector product per inner step; no Hessian is formed. Memory
+    grows linearly with ``steps``: every step's trace is kept for its product.
+
+    References
+    ----------
+    Finn, Abbeel, Levine 2017, Algorithm 1, line 10 [*]_. Pearlmutter 1994, "Fast Exact
+    Multiplication by the Hessian", for the products.
+
+    .. [*] Derived in ``derivations/3-meta-gradient.md``.
+
+    Examples
+    --------
+    The result is what ``scipy.optimize.minimize(..., jac=True)`` takes. Here it is checked against
+    the complex step, which has no cancellation:
+
+    >>> import numpy as np, numaml
+    >>> model = numaml.MLP((1, 8, 1), activation="tanh")
+    >>> theta = model.init(0)
+    >>> tasks = numaml.Sinusoids()(np.random.default_rng(0))
+    >>> value, gradient = numaml.meta_gradient(model, theta, tasks, alpha=0.01, steps=5)
+    >>> v = np.random.default_rng(1).normal(size=theta.shape)
+    >>> exact = numaml.meta_value(model, theta + 1e-30j * v, tasks, 0.01, 5).imag / 1e-30
+    >>> bool(abs(gradient @ v - exact) < 1e-14 * np.linalg.norm(gradient) * np.linalg.norm(v))
+    True
+    """
+    model, theta, S, Q, alpha, steps = checked_tasks(model, theta, tasks, alpha, steps)
     results, sizes = [], []
-    S, Q = batches
     for size, part in in_parts(model, theta, S, Q, steps):
         value, gradient = replayed(maml.exact, model, theta, *part, alpha, steps)
-        results.append((maml.number(value), gradient))
+        results.append((number(value), gradient))
         sizes.append(size)
-    return results[0] if len(results) == 1 else mean(results, sizes)
+    return mean(results, sizes)
 
 
-@_public(maml.first_order_meta_gradient)
 def first_order_meta_gradient(
     model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any
 ) -> maml.Result:
-    given = maml.checked_tasks(model, theta, tasks, alpha, steps)
-    value, gradient = replayed(maml.first_order, *given)
-    return maml.number(value), gradient
+    """First-order MAML (FOMAML): ``λ_0 := λ_K``, the mean over tasks of ∇L_Q(φ_K).
+
+    An approximation that drops the curvature of the inner loop, *not* the gradient of
+    `meta_value`; equal to it when steps or alpha is 0 or the support loss has no curvature.
+
+    Parameters
+    ----------
+    model, theta, tasks, alpha, steps
+        As for `meta_value`.
+
+    Returns
+    -------
+    value : float
+        The meta-value M(θ), the same as `meta_gradient` returns.
+    gradient : (P,) array
+        The mean over tasks of ∇L_Q(φ_K).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `adapt`.
+
+    References
+    ----------
+    Finn, Abbeel, Levine 2017, section 5.2 ("first order approximation").
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> model = numaml.MLP((1, 8, 1))
+    >>> tasks = numaml.Sinusoids()(np.random.default_rng(0))
+    >>> arguments = (model, model.init(0), tasks, 0.01, 5)
+    >>> value, approximate = numaml.first_order_meta_gradient(*arguments)
+    >>> _, exact = numaml.meta_gradient(*arguments)
+    >>> bool(np.linalg.norm(approximate - exact) > 0.1 * np.linalg.norm(exact))
+    True
+    """
+    value, gradient = replayed(maml.first_order, *checked_tasks(model, theta, tasks, alpha, steps))
+    return number(value), gradient

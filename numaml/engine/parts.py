@@ -28,16 +28,13 @@ THETAS, ROWS = 16, 64
 
 @runtime_checkable
 class Foreseen(Model, Protocol):
-    """A model that tells beforehand how it will do; of any other all tasks are taken at once.
+    """A model that tells beforehand how large its traces are; of any other all tasks are one part.
 
     ``trace_size(n, m, steps)`` is the number of numbers that one task's traces hold, with n support
-    and m query examples; right within a factor of two. ``forms(tasks, n, steps)`` are the forms of
-    its weights, for `plan`.
+    and m query examples; right within a factor of two.
     """
 
     def trace_size(self, n: int, m: int, steps: int) -> int: ...
-
-    def forms(self, tasks: int, n: int, steps: int) -> list[list[str]]: ...
 
 
 def in_parts(
@@ -72,6 +69,8 @@ def bounds(count: int, parts: int) -> Iterator[tuple[int, int]]:
 
 def mean(results: Sequence[tuple[Any, Array]], sizes: Sequence[int]) -> tuple[Any, Array]:
     """The mean over all tasks, from the means over each part."""
+    if len(results) == 1:
+        return results[0]
     value, gradient = (
         sum(n * result[i] for n, result in zip(sizes, results, strict=True)) / sum(sizes)
         for i in (0, 1)

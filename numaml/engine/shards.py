@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.tasks import Batch, Tasks
-from ..maml import meta_gradient
+from .calls import meta_gradient
 from .parts import bounds, mean
 
 if TYPE_CHECKING:

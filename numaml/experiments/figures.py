@@ -8,8 +8,8 @@ import numpy as np
 
 from ..data.sinusoids import sinusoid
 from ..data.tasks import Batch
+from ..engine.calls import adapt
 from ..files.whole import write_whole
-from ..maml import adapt
 from .omniglot import CHUNK, PAPER, TEST_STEPS
 from .shared import LEARNERS, Trained
 

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..files.lock import locked
 from ..files.version import __version__
 from ..files.whole import write_table, write_whole
 from ..learners.learner import Learner
-from ..maml import first_order_meta_gradient, meta_gradient
 from ..network.mlp import MLP
 from ..training.outer import Source, train
 from ..training.state import State

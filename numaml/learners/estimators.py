@@ -10,9 +10,9 @@ import numpy as np
 
 from ..data.grouped import Grouped, numbered, standardise, standardised
 from ..data.scaling import Scaling
-from ..maml import first_order_meta_gradient, meta_gradient
-from ..network.inputs import check_name
+from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..network.mlp import MLP
+from ..network.settings import check_name
 from ..training.outer import train
 from .learner import Adapted, Learner
 

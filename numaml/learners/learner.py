@@ -20,7 +20,7 @@ import numpy as np
 
 from ..data.scaling import Scaling
 from ..data.tasks import Batch
-from ..maml import adapt
+from ..engine.calls import adapt
 from ..network.mlp import MLP
 
 Array = np.ndarray[Any, Any]

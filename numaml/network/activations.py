@@ -62,3 +62,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "identity": (lambda z: z, np.ones_like, None),
     "square": (lambda z: z * z, lambda z: 2 * z, lambda z: np.full_like(z, 2)),  # (A5)
 }
+
+# n_in times the variance of initial weights that keeps activations' size; 1 where none is given.
+GAINS = {"relu": 2}

@@ -1,51 +1,22 @@
 """Bad input is refused here, before any work: every message says got, wanted, fix."""
 
-import operator
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .losses import OF_CLASSES
 
 Array = np.ndarray[Any, Any]
 
 DTYPES = tuple(np.dtype(name) for name in ("float32", "float64", "complex128", "object"))
 
 
-def as_sizes(sizes: Any) -> tuple[int, ...]:
-    """Widths of the layers as a tuple of Python integers."""
-    try:
-        sizes = tuple(operator.index(width) for width in sizes)
-    except TypeError:
-        raise TypeError(f"sizes is {sizes!r}; want integers, e.g. (1, 40, 40, 1)") from None
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"sizes is {sizes}; want at least (n_in, n_out), each >= 1")
-    return sizes
+class Rows(NamedTuple):
+    """A batch that has been checked, in θ's dtype."""
 
-
-def check_name(what: str, got: Any, known: Iterable[Any]) -> None:
-    """One of the known names."""
-    if got not in tuple(known):
-        raise ValueError(f"{what} is {got!r}; want one of {', '.join(map(repr, known))}")
-
-
-def check_activation(activation: Any, known: Iterable[str]) -> None:
-    """A known name, or callables (s, s′, s″), the last one possibly None."""
-    if isinstance(activation, str):
-        check_name("activation", activation, known)
-        return
-    ok = isinstance(activation, tuple) and len(activation) == 3
-    if not ok or not all(map(callable, activation[: 2 + (activation[2] is not None)])):
-        raise TypeError(
-            f"activation is {activation!r}; want one of {', '.join(map(repr, known))}, or a tuple "
-            "of callables (s, s′, s″)"
-        )
-
-
-def check_inexact(dtype: Any) -> None:
-    """A dtype for random numbers."""
-    if np.dtype(dtype) not in (np.float32, np.float64, np.complex128):
-        raise TypeError(f"dtype is {dtype!r}; want float32, float64 or complex128")
+    x: Array
+    y: Array
 
 
 def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta") -> Array:
@@ -61,24 +32,6 @@ def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta
     return vector
 
 
-def as_layers(layers: Sequence[tuple[Any, Any]], sizes: Sequence[int]) -> list[tuple[Array, Array]]:
-    """Pairs (W, b) of exactly the shapes of a network's layers, with the same axes in front."""
-    if len(layers) != len(sizes) - 1:
-        raise ValueError(
-            f"got {len(layers)} layers; sizes={tuple(sizes)} need {len(sizes) - 1} pairs (W, b)"
-        )
-    arrays = [(np.asarray(W), np.asarray(b)) for W, b in layers]
-    lead = arrays[0][0].shape[:-2]
-    for number, ((W, b), (n_in, n_out)) in enumerate(zip(arrays, pairwise(sizes), strict=True), 1):
-        for name, block, shape in (("W", W, (n_in, n_out)), ("b", b, (n_out,))):
-            if block.shape != lead + shape:
-                raise ValueError(
-                    f"{name}{number} has shape {block.shape}; want exactly {lead + shape}: "
-                    "reshape or transpose it yourself, blocks are never broadcast"
-                )
-    return arrays
-
-
 def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
     """``array`` in θ's dtype if that loses no kind of number (complex, exact), else an error."""
     array = np.asarray(array)
@@ -91,13 +44,6 @@ def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
             "dtype: convert one of them with .astype"
         )
     return array.astype(dtype)
-
-
-class Rows(NamedTuple):
-    """A batch that has been checked, in θ's dtype."""
-
-    x: Array
-    y: Array
 
 
 def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
@@ -119,30 +65,32 @@ def as_inputs(x: Any, theta: Array, sizes: Sequence[int]) -> Array:
             f"x has shape {x.shape}; sizes={sizes} need (…, n, {sizes[0]}): rows are examples, "
             "columns features"
         )
-    lead = theta.shape[:-1]
-    if x.ndim == 2 and lead:
-        return np.broadcast_to(x, lead + x.shape)
-    if lead not in ((), x.shape[:-2]):
-        raise ValueError(
-            f"theta has shape {theta.shape} and x {x.shape}; want the same task axes in front of "
-            "both, or none in front of one"
-        )
-    return x
+    lead = theta.shape[:-1] or x.shape[:-2]
+    return for_tasks(x, (*lead, *x.shape[-2:]), 2, f"x, with theta {theta.shape},")
 
 
 def as_targets(y: Any, x: Array, sizes: Sequence[int], loss: str) -> Array:
     """y as the loss wants it, with the task axes of x."""
-    if loss == "cross_entropy":
-        y, shape = _as_classes(y, sizes), x.shape[:-1]
-    else:
-        y, shape = as_dtype(y, x.dtype, "y"), (*x.shape[:-1], sizes[-1])
-    if y.shape == shape:
-        return y
-    if y.shape != shape[x.ndim - 2 :]:
-        raise ValueError(
-            f"y has shape {y.shape}; {loss} with x {x.shape} and sizes={sizes} needs {shape}"
-        )
-    return np.broadcast_to(y, shape)
+    rows = x.shape[:-1]
+    if loss in OF_CLASSES:
+        return for_tasks(_as_classes(y, sizes), rows, 1, f"y, with x {x.shape} and {loss},")
+    y, shape = as_dtype(y, x.dtype, "y"), (*rows, sizes[-1])
+    return for_tasks(y, shape, 2, f"y, with x {x.shape}, sizes={sizes} and {loss},")
+
+
+def as_direction(v: Any, theta: Array, lead: tuple[int, ...], sizes: Sequence[int]) -> Array:
+    """v for a Hessian-vector product: like θ, one row per task."""
+    v = as_vector(as_dtype(v, theta.dtype, "v"), theta.shape[-1], sizes, "v")
+    return for_tasks(v, (*lead, theta.shape[-1]), 1, "v") if lead else v
+
+
+def for_tasks(array: Array, shape: tuple[int, ...], own: int, what: str) -> Array:
+    """An array of this shape, or of its ``own`` last axes, to serve all tasks."""
+    if array.shape == shape:
+        return array
+    if array.shape != shape[len(shape) - own :]:
+        raise ValueError(f"{what} has shape {array.shape}; want {shape}, or without its task axes")
+    return np.broadcast_to(array, shape)
 
 
 def _as_classes(y: Any, sizes: Sequence[int]) -> Array:
@@ -154,14 +102,3 @@ def _as_classes(y: Any, sizes: Sequence[int]) -> Array:
             f"y has classes {y.min()} to {y.max()}; sizes={sizes} need 0 to {sizes[-1] - 1}"
         )
     return y
-
-
-def as_direction(v: Any, theta: Array, lead: tuple[int, ...], sizes: Sequence[int]) -> Array:
-    """v for a Hessian-vector product: like θ, one row per task."""
-    length = theta.shape[-1]
-    v = as_vector(as_dtype(v, theta.dtype, "v"), length, sizes, "v")
-    if not lead or v.shape[:-1] == lead:
-        return v
-    if v.ndim > 1:
-        raise ValueError(f"v has shape {v.shape}; want ({length},) or {(*lead, length)}")
-    return np.broadcast_to(v, (*lead, length))

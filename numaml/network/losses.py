@@ -45,4 +45,6 @@ def cross_entropy(u: Array, y: Array) -> tuple[Any, Array, Function]:
     return value, delta, hessian
 
 
+# Losses whose targets are integer classes, not numbers.
+OF_CLASSES = frozenset({"cross_entropy"})
 LOSSES: dict[str, Loss] = {"squared_error": squared_error, "cross_entropy": cross_entropy}

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..weights.factored import Layered, Vector, forms, gradient, layers_of, lift
+from ..weights.factored import Layered, Vector, gradient, layers_of, lift
 from ..weights.theta import Array, Layers, pack, size, unpack
-from . import inputs
-from .activations import ACTIVATIONS, Activation
+from . import inputs, settings
+from .activations import ACTIVATIONS, GAINS, Activation
 from .inputs import Rows
 from .losses import LOSSES
 from .normalisation import NORMS
@@ -82,10 +82,10 @@ class MLP:
     norm: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", inputs.as_sizes(self.sizes))
-        inputs.check_activation(self.activation, ACTIVATIONS)
-        inputs.check_name("loss", self.loss, LOSSES)
-        inputs.check_name("norm", self.norm, NORMS)
+        object.__setattr__(self, "sizes", settings.as_sizes(self.sizes))
+        settings.check_activation(self.activation, ACTIVATIONS)
+        settings.check_name("loss", self.loss, LOSSES)
+        settings.check_name("norm", self.norm, NORMS)
 
     @property
     def size(self) -> int:
@@ -120,8 +120,9 @@ class MLP:
         >>> numaml.MLP((3, 4, 2)).init(0).shape
         (26,)
         """
-        inputs.check_inexact(dtype)
-        rng, gain = np.random.default_rng(rng), 2 if self.activation == "relu" else 1
+        settings.check_inexact(dtype)
+        rng = np.random.default_rng(rng)
+        gain = GAINS.get(self.activation, 1) if isinstance(self.activation, str) else 1
         theta = np.zeros(self.size)
         for W, _ in self.unpack(theta):
             W[...] = rng.normal(0, np.sqrt(gain / W.shape[0]), W.shape)
@@ -165,7 +166,7 @@ class MLP:
         TypeError, ValueError
             If a block has any other shape (nothing is broadcast or transposed) or dtype.
         """
-        theta = pack(inputs.as_layers(layers, self.sizes))
+        theta = pack(settings.as_layers(layers, self.sizes))
         return inputs.as_vector(theta, self.size, self.sizes)
 
     def predict(self, theta: Any, x: Array) -> Array:
@@ -310,16 +311,6 @@ class MLP:
         tasks, n, _ = (1, *batches[0].x.shape)[-3:]
         return lift(theta, self.sizes, tasks, n), *batches
 
-    def forms(self, tasks: int, n: int, steps: int) -> list[list[str]]:
-        """Of every layer the form of its weight in φ_0, …, φ_K, as `numaml.engine.plan` tells it.
-
-        Parameters
-        ----------
-        tasks, n, steps : int
-            Tasks taken at once, support examples of each, inner steps.
-        """
-        return forms(self.sizes, tasks, n, steps)
-
     def trace_size(self, n: int, m: int, steps: int) -> int:
         """Numbers that one task's traces hold; an estimate, right within a factor of two.
 
@@ -336,8 +327,8 @@ class MLP:
 
     def _columns(self, vector: Vector) -> tuple[list[Any], list[Any]]:
         """W and b of every layer, counted from 1, b as a row (…, 1, n_out)."""
-        layers = layers_of(vector, self.sizes)
-        return [None, *(W for W, _ in layers)], [None, *(b for _, b in layers)]
+        W, b = zip(*layers_of(vector, self.sizes), strict=True)
+        return [None, *W], [None, *b]
 
     def _output(self, theta: Vector, x: Array) -> Array:
         s, _, _ = self._activation

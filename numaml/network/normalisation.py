@@ -1,39 +1,26 @@
-"""What stands between a layer's product and its bias: nothing, or a normalisation N(a).
+"""Normalisation without parameters: N(a), its Jacobian J, and the tangent of J w.
 
     (N1) x = N(a) = r ∘ (a − mean a),  r = (variance a + ε)^(−1/2)
     (N2) J w = r ∘ (w − mean w − x ∘ mean(x ∘ w))
     (N3) R{J w} = J w_dot − r ∘ (mean(x ∘ a_dot) ∘ J w + mean(x ∘ w) ∘ x_dot + x ∘ mean(x_dot ∘ w))
 
-N has no parameters. Means are taken along one axis: over the examples of the batch at hand
+Means are taken along one axis: over the examples of the batch at hand
 ("batch", per task and feature, in training and at test) or over the features ("layer", per
 example). Derived in ``derivations/5-normalisation.md``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..weights.products import column_sum, row_sum
+from .passes import Norm, Plain
 
 Array = np.ndarray[Any, Any]
 
 EPSILON = 1e-5
-
-
-class Plain(NamedTuple):
-    """x = a: no normalisation, whose Jacobian is 1."""
-
-    x: Array
-
-    def J(self, w: Array) -> Array:
-        """J w = w."""
-        return w
-
-    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, x_dot: Array) -> Array:
-        """R{J w} = w_dot."""
-        return w_dot
 
 
 @dataclass(frozen=True)
@@ -76,5 +63,4 @@ def over_features(a: Array) -> Normalised:
     return _normalise(a, column_sum, a.shape[-1])
 
 
-Norm = Callable[[Array], Any]
 NORMS: dict[str | None, Norm] = {None: Plain, "batch": over_examples, "layer": over_features}

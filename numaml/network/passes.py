@@ -13,17 +13,31 @@ there is one, leads. Derived in ``derivations/1-backpropagation.md``, ``2-r-oper
 ``5-normalisation.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..weights.factored import Outer
 from .activations import Function
-from .normalisation import Norm, Plain
 
 Array = np.ndarray[Any, Any]
 Each = Sequence[Any]  # one of every layer, and None at 0
+Norm = Callable[[Array], Any]  # a -> N(a) as x, with its Jacobian
+
+
+class Plain(NamedTuple):
+    """No normalisation: x = a, and its Jacobian is 1."""
+
+    x: Array
+
+    def J(self, w: Array) -> Array:
+        """J w = w."""
+        return w
+
+    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, x_dot: Array) -> Array:
+        """R{J w} = w_dot."""
+        return w_dot
 
 
 class Trace(NamedTuple):
@@ -50,7 +64,7 @@ class Tangents(NamedTuple):
 def forward(W: Each, b: Each, x: Array, s: Function, N: Norm) -> tuple[Each, Each, Each]:
     """(F1), (F2): of every layer its input h, its n = N(a), and z."""
     L = len(W) - 1
-    h, n, z = [x], empty(L), empty(L)
+    h, (n, z) = [x], empty(L, 2)
     for l in range(1, L + 1):
         a = h[l - 1] @ W[l]
         n[l] = N(a) if l < L else Plain(a)
@@ -63,7 +77,7 @@ def forward(W: Each, b: Each, x: Array, s: Function, N: Norm) -> tuple[Each, Eac
 def r_forward(W: Each, W_dot: Each, b_dot: Each, trace: Trace) -> Tangents:
     """(R1), (R2): the tangents of `forward` along W_dot and b_dot, with x fixed."""
     L, h, n, s1 = len(W) - 1, trace.h, trace.n, trace.s1
-    h_dot, a_dot, x_dot, z_dot = empty(L), empty(L), empty(L), empty(L)
+    h_dot, a_dot, x_dot, z_dot = empty(L, 4)
     for l in range(1, L + 1):
         a_dot[l] = h[l - 1] @ W_dot[l]
         if l > 1:
@@ -80,7 +94,7 @@ def backward(
 ) -> tuple[list[Outer], Trace]:
     """(B1), (B2): the gradient as outer products, from δ_L = ∂loss/∂u; and the trace."""
     L = len(W) - 1
-    s1, delta, c, e, outers = empty(L), empty(L), empty(L), empty(L), empty(L)
+    s1, delta, c, e, outers = empty(L, 5)
     delta[L] = delta_L
     for l in range(L, 0, -1):
         c[l] = n[l].J(delta[l])
@@ -97,7 +111,7 @@ def r_backward(
 ) -> list[Outer]:
     """(R3), (R4): the tangent of the gradient as outer products, from δ_dot_L; s2 is s″."""
     L, (h, n, z, s1, delta, c, e), (h_dot, a_dot, x_dot, z_dot) = len(W) - 1, trace, tangents
-    delta_dot, c_dot, e_dot, outers = empty(L), empty(L), empty(L), empty(L)
+    delta_dot, c_dot, e_dot, outers = empty(L, 4)
     delta_dot[L] = delta_dot_L
     for l in range(L, 0, -1):
         c_dot[l] = n[l].R_J(delta[l], c[l], delta_dot[l], a_dot[l], x_dot[l])
@@ -112,6 +126,6 @@ def r_backward(
     return outers[1:]
 
 
-def empty(L: int) -> list[Any]:
-    """A place for one quantity of every layer."""
-    return [None] * (L + 1)
+def empty(L: int, lists: int) -> list[list[Any]]:
+    """So many lists with a place for every layer."""
+    return [[None] * (L + 1) for _ in range(lists)]

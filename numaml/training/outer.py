@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.calls import meta_gradient
 from ..files.lock import locked
 from ..files.whole import UNFINISHED
-from ..maml import Model, meta_gradient
+from ..maml import Model
 from .evaluation import adapted
 from .state import Moments, State
 

@@ -1,20 +1,21 @@
 """Weights ``W + Σ UᵀV``, multiplied out only where that pays, and vectors made of them.
 
 A step along the gradient of an affine layer adds hᵀc to its weight, a matrix whose rank is at most
-the number of examples. Adapted weights and adjoints are kept as such sums, for the passes ask of a
-weight only what `Weight` says. Derived in ``derivations/6-fast-weights.md``.
+the number of examples. Adapted weights and adjoints are kept as such sums. The passes and the two
+loops ask of a weight four things, and a NumPy array has them all: ``h @ W`` going forward and
+``c @ W.mT`` going backward, ``W - alpha * G`` for a step, and ``W.mean(0)`` over the tasks at the
+end. Derived in ``derivations/6-fast-weights.md``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, reduce
-from itertools import pairwise
-from operator import add
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from .choice import layered, pays
 from .products import STACKED, product, row_sum, turned
 from .theta import Array, pack, unpack
 
@@ -24,60 +25,13 @@ Pair = tuple[Array, Array]
 Outer = tuple[list[Pair], Array]
 
 
-class Weight(Protocol):
-    """What the passes and the two loops ask of a weight; a NumPy array has it all.
-
-    ``h @ W`` going forward, ``c @ W.mT`` going backward; ``W - alpha * G`` for a step, G being a
-    gradient; ``W.mean(0)`` over the task axis at the end.
-    """
-
-    @property
-    def mT(self) -> Any: ...
-
-    def __rmatmul__(self, h: Any, /) -> Any: ...
-
-    def __rmul__(self, number: Any, /) -> Any: ...
-
-    def __sub__(self, other: Any, /) -> Any: ...
-
-    def mean(self, axis: Any, /) -> Any: ...
-
-
-# Where a layer's matrices of all tasks hold no more numbers than this, factors save less than their
-# handling costs.
-FEW = 2**15
-
-
-def pays(rank: int, n_in: int, n_out: int) -> bool:
-    """Whether a product through r-row factors is cheaper than through the matrix itself (W2)."""
-    return rank * (n_in + n_out) < n_in * n_out  # (W2)
-
-
-def layered(sizes: Sequence[int], tasks: int, rank: int) -> bool:
-    """Whether vectors are kept layer by layer, or as flat arrays: then no factors pay anywhere."""
-    return any(tasks * i * o > FEW and pays(rank, i, o) for i, o in pairwise(sizes))
-
-
-def forms(sizes: Sequence[int], tasks: int, n: int, steps: int) -> list[list[str]]:
-    """Of every layer the form of its weight in φ_0, …, φ_K; `numaml.engine.plan` has the words."""
-    if not layered(sizes, tasks, n):
-        return [["flat"] * (steps + 1) for _ in sizes[1:]]
-    found = []
-    for number, (n_in, n_out) in enumerate(pairwise(sizes)):
-        # The first layer's inputs, x, are the same at every step.
-        ranks = [n if number == 0 else k * n for k in range(1, steps + 1)]
-        pay = ["factored" if pays(rank, n_in, n_out) else "multiplied out" for rank in ranks]
-        found.append(["shared", *pay])
-    return found
-
-
 class Factored:
     """``base + Σ UᵀV``: base (n_in, n_out) shared by all tasks, (T, n_in, n_out), or None for 0."""
 
     __array_ufunc__ = None  # so that h @ weight asks __rmatmul__
 
     def __init__(self, base: Array | None, pairs: Sequence[Pair] = ()) -> None:
-        self.base, self.pairs = base, list(pairs)
+        self.base, self.pairs = base, pairs
 
     def __rmul__(self, number: Any) -> Factored:
         base = None if self.base is None else number * self.base
@@ -85,21 +39,23 @@ class Factored:
 
     def __sub__(self, other: Factored) -> Factored:
         mine = self.__dict__.get("settled", self)  # what was multiplied out stays so
-        base, pairs = mine.base, mine.pairs.copy()
-        if other.base is not None:
-            base = -other.base if base is None else base - other.base
+        pairs = list(mine.pairs)
         for U, V in other.pairs:
-            same = [i for i, (U_, _) in enumerate(pairs) if U_ is U]  # x at every inner step
-            if same:
-                pairs[same[0]] = U, pairs[same[0]][1] - V
+            for i, (U_, V_) in enumerate(pairs):
+                if U_ is U:  # the support inputs at every inner step
+                    pairs[i] = U, V_ - V
+                    break
             else:
                 pairs.append((U, -V))
+        base = mine.base if other.base is None else _plus(mine.base, -other.base)
         return Factored(base, pairs)
 
     def __rmatmul__(self, h: Array) -> Any:
         W = self.settled
-        base = None if W.base is None else product(h, W.base)
-        return _sum([base, *((h @ U.mT) @ V for U, V in W.pairs)])  # (W1)
+        total = None if W.base is None else product(h, W.base)
+        for U, V in W.pairs:
+            total = _plus(total, (h @ U.mT) @ V)  # (W1)
+        return total
 
     @property
     def mT(self) -> Factored:
@@ -115,25 +71,32 @@ class Factored:
         """The form that products go through; decided when the first is asked for."""
         if not self.pairs:
             return self
-        (U, V), own = self.pairs[0], self.base is not None and self.base.ndim > 2
-        width = U.shape[-1], V.shape[-1]
-        if own or not pays(sum(U.shape[-2] for U, _ in self.pairs), *width):
-            return Factored(self.multiplied_out())  # and so are all that come of it: their own
-        if len(self.pairs) > 1 and sum(width) <= STACKED:
+        (U, V), *others = self.pairs
+        own = self.base is not None and self.base.ndim > 2  # its factors did not pay before
+        if own or not pays(sum([U.shape[-2] for U, _ in self.pairs]), U.shape[-1], V.shape[-1]):
+            return Factored(self.multiplied_out())
+        if others and U.shape[-1] + V.shape[-1] <= STACKED:
             return Factored(self.base, [_stacked(self.pairs, -2)])
         return self
 
     def multiplied_out(self) -> Any:
         """The matrix, or matrices."""
-        return _sum([self.base, *(U.mT @ V for U, V in self.pairs)])
+        total = self.base
+        for U, V in self.pairs:
+            total = _plus(total, U.mT @ V)
+        return total
 
     def mean(self, axis: int) -> Any:
-        """Mean over the task axis, of the pairs in products over all tasks and examples."""
-        base = None if self.base is None else mean(self.base, axis)
-        pairs = [(_rows(U), _rows(V) / len(V)) for U, V in self.pairs]
-        if pairs and pays(len(pairs[0][0]), *(M.shape[1] for M in pairs[0])):
+        """Mean over the task axis; of the pairs as products over all tasks and examples."""
+        total = None if self.base is None else np.add.reduce(self.base, axis) / len(self.base)
+        pairs = [
+            (U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1]) / len(V)) for U, V in self.pairs
+        ]
+        if pairs and pays(len(U := pairs[0][0]), U.shape[1], pairs[0][1].shape[1]):
             pairs = [_stacked(pairs, 0)]  # copies cost less than sums of matrices
-        return _sum([base, *(U.T @ V for U, V in pairs)])  # (W3)
+        for U, V in pairs:
+            total = _plus(total, U.T @ V)  # (W3)
+        return total
 
 
 class Layered:
@@ -157,7 +120,8 @@ class Layered:
 
     def mean(self, axis: int) -> Array:
         """Mean over the task axis, as a flat array."""
-        return pack([(W.mean(axis), mean(b, axis)[0]) for W, b in self.layers])
+        means = [(W.mean(axis), np.add.reduce(b, axis) / len(b)) for W, b in self.layers]
+        return pack([(W, b[0]) for W, b in means])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return pack([(W.multiplied_out(), b.squeeze(-2)) for W, b in self.layers])
@@ -182,29 +146,16 @@ def layers_of(theta: Vector, sizes: tuple[int, ...]) -> Sequence[tuple[Any, Arra
 
 def gradient(outers: Sequence[Outer], theta: Vector) -> Vector:
     """The vector whose layers are Σ hᵀc and 1ᵀδ, in θ's form."""
-    if isinstance(theta, Layered):
-        return Layered([(Factored(None, pairs), row_sum(delta)) for pairs, delta in outers])
-    blocks = [(_sum([U.mT @ V for U, V in pairs]), row_sum(delta)) for pairs, delta in outers]
-    return pack([(W, b[..., 0, :]) for W, b in blocks])
+    layers = [(Factored(None, pairs), row_sum(delta)) for pairs, delta in outers]
+    return Layered(layers) if isinstance(theta, Layered) else np.asarray(Layered(layers))
 
 
-def mean(a: Array, axis: int) -> Array:
-    """The mean along an axis."""
-    return np.add.reduce(a, axis) / a.shape[axis]
-
-
-def _sum(terms: Sequence[Any]) -> Any:
-    """The sum of those that are there; None if none is."""
-    there = [term for term in terms if term is not None]
-    return reduce(add, there) if there else None
+def _plus(total: Any, term: Any) -> Any:
+    """``total + term``, None being 0."""
+    return term if total is None else total + term
 
 
 def _stacked(pairs: Sequence[Pair], axis: int) -> Pair:
     """One pair whose rows are those of all."""
-    U, V = (np.concatenate(Ms, axis) for Ms in zip(*pairs, strict=True))
-    return U, V
-
-
-def _rows(a: Array) -> Array:
-    """The rows of all tasks below one another."""
-    return a.reshape(-1, a.shape[-1])
+    U, V = zip(*pairs, strict=True)
+    return np.concatenate(U, axis), np.concatenate(V, axis)

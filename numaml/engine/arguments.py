@@ -1,0 +1,67 @@
+"""The arguments that all calls share, each checked in one place: got, wanted, fix."""
+
+import math
+import operator
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..maml import Lifting, Model
+
+Array = np.ndarray[Any, Any]
+
+
+def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
+    """The arguments of a meta-gradient, checked before any work: what the cores above take."""
+    S, Q = tasks.support, tasks.query
+    theta, S, Q, alpha, steps = checked(model, theta, S, Q, alpha=alpha, steps=steps)
+    return model, theta, S, Q, alpha, steps
+
+
+def checked(model: Model, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
+    """(theta, *batches, alpha, steps), checked."""
+    theta = checked_theta(theta)
+    alpha, steps = checked_alpha(alpha, theta), checked_steps(steps)
+    if isinstance(model, Lifting):
+        theta, *batches = model.checked(theta, *batches)  # type: ignore[assignment]  # a list
+    return theta, *batches, alpha, steps
+
+
+def checked_theta(theta: Any) -> Array:
+    """Meta-parameters as an array, or an error."""
+    theta = np.asarray(theta)
+    if theta.ndim != 1:
+        raise ValueError(f"theta has shape {theta.shape}; want one row (P,), shared by all tasks")
+    return theta
+
+
+def checked_alpha(alpha: Any, theta: Array) -> Any:
+    """The inner learning rate as a Python float, in exact arithmetic as it is, or an error."""
+    if theta.dtype.hasobject:
+        ring = type(theta[0])
+        if isinstance(alpha, float) and not issubclass(ring, float):
+            raise TypeError(
+                f"alpha is the float {alpha!r} and theta holds {ring.__name__}; "
+                "want an element of the same ring, e.g. Fraction(1, 10)"
+            )
+        return alpha
+    if not isinstance(alpha, (float, Real)):  # a float is seen at once
+        raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
+    if not 0 <= float(alpha) < math.inf:
+        raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
+    return float(alpha)  # a NumPy float64 scalar would promote float32 arrays
+
+
+def checked_steps(steps: Any) -> int:
+    """The number of inner steps, or an error."""
+    if isinstance(steps, bool) or not hasattr(steps, "__index__"):
+        raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
+    if operator.index(steps) < 0:
+        raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
+    return operator.index(steps)
+
+
+def number(value: Any) -> Any:
+    """A Python number, or an element of the ring."""
+    return np.asarray(value).item()

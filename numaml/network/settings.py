@@ -1,0 +1,64 @@
+"""What a network is made of is checked here, once: every message says got, wanted, fix."""
+
+import operator
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def as_sizes(sizes: Any) -> tuple[int, ...]:
+    """Widths of the layers as a tuple of Python integers."""
+    try:
+        sizes = tuple(operator.index(width) for width in sizes)
+    except TypeError:
+        raise TypeError(f"sizes is {sizes!r}; want integers, e.g. (1, 40, 40, 1)") from None
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(f"sizes is {sizes}; want at least (n_in, n_out), each >= 1")
+    return sizes
+
+
+def check_name(what: str, got: Any, known: Iterable[Any]) -> None:
+    """One of the known names."""
+    if got not in tuple(known):
+        raise ValueError(f"{what} is {got!r}; want one of {', '.join(map(repr, known))}")
+
+
+def check_activation(activation: Any, known: Iterable[str]) -> None:
+    """A known name, or callables (s, s′, s″), the last one possibly None."""
+    if isinstance(activation, str):
+        check_name("activation", activation, known)
+        return
+    ok = isinstance(activation, tuple) and len(activation) == 3
+    if not ok or not all(map(callable, activation[: 2 + (activation[2] is not None)])):
+        raise TypeError(
+            f"activation is {activation!r}; want one of {', '.join(map(repr, known))}, or a tuple "
+            "of callables (s, s′, s″)"
+        )
+
+
+def check_inexact(dtype: Any) -> None:
+    """A dtype for random numbers."""
+    if np.dtype(dtype) not in (np.float32, np.float64, np.complex128):
+        raise TypeError(f"dtype is {dtype!r}; want float32, float64 or complex128")
+
+
+def as_layers(layers: Sequence[tuple[Any, Any]], sizes: Sequence[int]) -> list[tuple[Array, Array]]:
+    """Pairs (W, b) of exactly the shapes of a network's layers, with the same axes in front."""
+    if len(layers) != len(sizes) - 1:
+        raise ValueError(
+            f"got {len(layers)} layers; sizes={tuple(sizes)} need {len(sizes) - 1} pairs (W, b)"
+        )
+    arrays = [(np.asarray(W), np.asarray(b)) for W, b in layers]
+    lead = arrays[0][0].shape[:-2]
+    for number, ((W, b), (n_in, n_out)) in enumerate(zip(arrays, pairwise(sizes), strict=True), 1):
+        for name, block, shape in (("W", W, (n_in, n_out)), ("b", b, (n_out,))):
+            if block.shape != lead + shape:
+                raise ValueError(
+                    f"{name}{number} has shape {block.shape}; want exactly {lead + shape}: "
+                    "reshape or transpose it yourself, blocks are never broadcast"
+                )
+    return arrays
