@@ -2,12 +2,12 @@
 
 import pytest
 
-from numaml.weights import factored
+from numaml.weights import choice
 
 
-@pytest.fixture(scope="module", params=[factored.FEW, 0], ids=["as it is", "as if large"])
+@pytest.fixture(scope="module", params=[choice.FEW, 0], ids=["as it is", "as if large"])
 def handled(request):
     """Small networks, held flat; and the same as sums of factors, the way large ones are."""
-    before, factored.FEW = factored.FEW, request.param
+    before, choice.FEW = choice.FEW, request.param
     yield
-    factored.FEW = before
+    choice.FEW = before
