@@ -21,8 +21,9 @@ from pathlib import Path
 
 from numaml import Learner
 from numaml.command import main as cli
-from numaml.experiments import sinusoid
-from numaml.experiments.shared import Config
+from numaml.command import progress
+from numaml.experiments import runs, sinusoid
+from numaml.experiments.experiment import LEARNERS
 from numaml.training.state import State
 
 EVERY = 7
@@ -62,7 +63,7 @@ def start(arguments, folder, log, at=0, kill=signal.SIGKILL):
         report = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         os.dup2(os.open(f"{log}.out", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 1)
         os.dup2(1, 2)
-        cli._progress = reporting
+        progress.shown = reporting
         os.fsync = step  # a kill is no power cut: what the kernel has been given, stays
         if at:
             sys.addaudithook(audit)
@@ -94,7 +95,7 @@ def check(folder, log):
             readable(path)
         assert len(list(run.glob(".*.unfinished"))) <= 1
         if (run / "config.json").exists():
-            learner = cli.LEARNERS[sinusoid.Config.load(run).learner]
+            learner = LEARNERS[runs.read(run).learner]
             if learner in reached:
                 assert State.load(run).iteration >= reached[learner] - EVERY
 
@@ -102,7 +103,7 @@ def check(folder, log):
 def readable(path):
     content = path.read_bytes() if path.is_file() else b""
     if path.name == "config.json":
-        assert isinstance(sinusoid.Config.load(path.parent), Config)
+        assert isinstance(runs.read(path.parent), sinusoid.Sinusoid)
     elif path.name == "checkpoint.npz":
         State.load(path.parent)
     elif path.name == "learner.npz":

@@ -72,7 +72,7 @@ def test_a_copy_of_the_folder_works_under_another_name(tmp_path):
     rest = """
 from app.vendor_numaml.check import answers as judge, audit
 from app.vendor_numaml.command import main as cli
-from app.vendor_numaml.experiments import shared as experiment
+from app.vendor_numaml.experiments import found
 batch = kit.Batch(x, x[:, :1])
 tasks = kit.Tasks(batch, batch)
 kit.train(model, model.init(0), lambda rng: tasks, alpha=0.1, steps=1, iterations=3)
@@ -81,7 +81,7 @@ print(len(judge.vectors()), cli.main(["check", "--vectors"]))
 """
     *_, first, where, last = run(begin + USE + rest, tmp_path).splitlines()
     assert first == expected()
-    assert str(Path("app", "vendor_numaml", "vectors")) in where
+    assert str(Path("app", "vendor_numaml", "check", "vectors")) in where
     assert last.endswith(" 0")
     assert int(last.split()[0]) > 0
 
@@ -98,7 +98,7 @@ print(sorted(set(sys.modules) - before & set(sys.modules)))
     rare = (
         "numpy.random", "zipfile", "json", "csv", "signal", "threading", "shutil",
         "numaml.training.outer", "numaml.check", "numaml.data.omniglot", "numaml.data.csvfile",
-        "numaml.command.main",
+        "numaml.command.main", "numaml.experiments", "numaml.data.tables",
     )  # fmt: skip
     assert not [name for name in rare if repr(name) in loaded]
     assert "'numaml.learners.learner'" in loaded

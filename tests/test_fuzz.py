@@ -20,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from numaml import omniglot
+from numaml.command import check, progress, report
 from numaml.command import main as cli
 from numaml.experiments import omniglot as characters
 from numaml.experiments import sinusoid
@@ -76,7 +77,7 @@ def commands(parser, words=()):
         yield words, parser
 
 
-COMMANDS = dict(commands(cli._parser()))
+COMMANDS = dict(commands(cli.parser()))
 
 
 def values(action):
@@ -120,7 +121,7 @@ def impatient(title, total):
         yield update
 
 
-plain_progress = cli._progress
+plain_progress = progress.shown
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,9 +130,9 @@ def quick():
         patch.setattr(sinusoid, "TEST_TASKS", 4)
         for name, number in (("TEST_TASKS", 4), ("CHUNK", 2), ("VALIDATION_TASKS", 3)):
             patch.setattr(characters, name, number)
-        patch.setattr(cli, "audit", list)
-        patch.setattr(cli, "_draw", lambda *_: None)
-        patch.setattr(cli, "_progress", impatient)
+        patch.setattr(check, "audit", list)
+        patch.setattr(report, "draw", lambda *_: None)
+        patch.setattr(progress, "shown", impatient)
         yield
 
 

@@ -37,11 +37,11 @@ from .house import (
 # The `__init__` of each folder says the same.
 ROOMS = {
     "command": ("experiments", "learners", "check", "data", "files"),
-    "experiments": ("learners", "training", "engine", "data", "files", "network", "maml"),
-    "learners": ("training", "engine", "data", "files", "network", "maml"),
-    "check": ("training", "engine", "data", "network", "maml", "weights"),
+    "experiments": ("learners", "training", "engine", "data", "files", "network"),
+    "learners": ("training", "engine", "data", "files", "network"),
+    "check": ("training", "engine", "data", "network", "weights"),
     "training": ("engine", "files", "maml"),
-    "engine": ("data", "maml"),
+    "engine": ("data", "network", "maml", "weights"),
     "data": ("files", "network"),
     "files": (),
     "network": ("weights",),
@@ -56,7 +56,7 @@ BY_NAME = {"__init__", "experiments/__init__"}  # load what is asked for later, 
 FUNCTION_LINES, TEXTBOOK_LINES = 30, 200
 # What one meta-gradient of the Omniglot network runs through: lines of code in files of ours that
 # it enters, and calls of ours.
-LINES, CALLS = 520, 450
+LINES, CALLS = 680, 450
 
 
 def between_rooms(house):
@@ -314,7 +314,7 @@ def test_import_needs_numpy_and_the_standard_library_only():
 
 def test_dir_shows_the_public_names_and_nothing_else():
     assert printed(SHOWN) == "True\n"
-    assert not set(numaml.__all__) & (rooms(HOUSE) - {"check"})
+    assert not set(numaml.__all__) & (rooms(HOUSE) - {"check", "engine"})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ Ways to differentiate without a formula: `derivative` (chooses), `complex_step`,
 
 The kit imports nothing of ours. Two files here are not of it: ``audit`` checks the formulas that
 are installed, and ``answers`` judges answers to the test vectors, which lie in ``vectors``.
-May import: training, engine, data, network, maml, weights.
+May import: training, engine, data, network, weights.
 """
 
 from .checks import gradient, hvp

@@ -90,7 +90,7 @@ def rotated(images: Array, mirrored: bool = False) -> Array:
     Examples
     --------
     >>> import numpy as np
-    >>> from numaml.omniglot import rotated
+    >>> from numaml.data.omniglot import rotated
     >>> rotated(np.array([[[1, 2], [3, 4]]]))[:2].tolist()
     [[[1, 2], [3, 4]], [[2, 4], [1, 3]]]
     >>> rotated(np.array([[[1, 2], [3, 4]]]), mirrored=True)[4].tolist()

@@ -15,7 +15,17 @@ from .replayed import STORE, may_be_replayed, recordable
 
 
 class Plan(NamedTuple):
-    """How a meta-gradient is run; `plan` makes it."""
+    """How a meta-gradient is run; `plan` makes it.
+
+    Parameters
+    ----------
+    parts : tuple of int
+        Numbers of tasks taken together, one part after another.
+    forms : tuple of tuples of str
+        Of every layer the form of its weight in φ_0, …, φ_K.
+    replay : str
+        "first", "recorded", or "plain" and why.
+    """
 
     parts: tuple[int, ...]
     forms: tuple[tuple[str, ...], ...]
@@ -96,7 +106,19 @@ def _forms(sizes: tuple[int, ...], tasks: int, n: int, steps: int) -> list[tuple
 
 
 class Seen(NamedTuple):
-    """What is known of calls of some shapes; `recordings` makes it."""
+    """What is known of calls of some shapes; `recordings` makes it.
+
+    Parameters
+    ----------
+    call : str
+        What was called, with which shapes.
+    calls : int
+        How often.
+    steps, bytes : int
+        Of the recording; 0 where there is none.
+    reason : str
+        Why there can be none.
+    """
 
     call: str
     calls: int

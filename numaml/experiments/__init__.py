@@ -1,1 +1,50 @@
-"""."""
+"""Experiments: a file each, and what they share.
+
+May import: learners, training, engine, data, files, network.
+
+An experiment is a class in a file of this folder that extends `experiment.Experiment`, a frozen
+dataclass. Nothing else names it: `found` lists the folder. An instance is the experiment with one
+learner's settings. It must have
+
+- ``NAME``, ``HELP``, ``DESCRIPTION``: what it is called on the command line, and what is said of it
+  there, in a line and in a paragraph;
+- ``model``, the network, and ``source()``, where tasks to train on come from;
+- ``results(trained, seed)``, rows of how a run's learners do on fresh tasks, and ``table(rows)``,
+  which shows them as text.
+
+It may have, or is content with what `Experiment` has:
+
+- settings of its own, or other defaults of those that all have: fields, each with its help and its
+  limits beside it (`settings.setting`), from which its command-line options are made;
+- ``BESIDE``, learners that are trained beside the run's own for comparison (none), and ``PRESETS``,
+  named settings (none);
+- ``start(rng)``, meta-parameters to begin with (the model's own); ``validator()``, a score to
+  choose the best meta-parameters by (none: the last ones are taken);
+- ``prepared()``, the settings once more, with what is to be known of the data, all errors raised
+  before any work (the memory is looked at); ``about()``, what is said then (nothing);
+- ``finished(theta)``, the learner that is written (with its settings as provenance);
+- ``figures(trained, rows, run, seed)``, files drawn into the run's folder (none);
+- ``takes(word)``, whether ``train WORD`` means this experiment with that as its data (never).
+
+Settings go down one way: the command parses them into an experiment, `runs.fit` trains it in a
+folder, and the outer loop takes its numbers.
+"""
+
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from .experiment import Experiment
+
+
+@cache
+def found() -> dict[str, type[Experiment]]:
+    """Every experiment in this folder, by its name."""
+    modules = [import_module(f".{module.name}", __name__) for module in iter_modules(__path__)]
+    return {
+        kind.NAME: kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Experiment)
+        if kind.__module__ == module.__name__ != Experiment.__module__
+    }

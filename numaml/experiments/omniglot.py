@@ -2,19 +2,22 @@
 
 import dataclasses
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ..data import omniglot
 from ..data.fewshot import FewShot, split_classes
+from ..data.tasks import Batch
+from ..engine.calls import adapt
 from ..network.mlp import MLP
 from ..training.evaluation import accuracies, mean_and_interval
-from . import shared as experiment
-from .shared import LEARNERS, Trained, Validator, steps_title
-
-Array = np.ndarray[Any, Any]
+from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator, steps_title
+from .figures import COLOURS, FAINT, GREEN, INK, RED, figure, learning_curve, plain, write_figure
+from .settings import setting
 
 STEPS = (0, 1, 2, 3, 10)  # shown; results.csv has all from 0 to 10
 TEST_TASKS, CHUNK = 2000, 100  # tested CHUNK at a time, to bound memory
@@ -24,46 +27,10 @@ PAPER = {(5, 1): "89.7 ± 1.1", (5, 5): "97.5 ± 0.6"}
 # README of learn2learn, fully connected MAML.
 LEARN2LEARN = {(5, 1): "88.9"}
 
-# Settings besides the paper's, by name: more query examples make a less noisy meta-gradient, and an
-# outer learning rate that falls to 0 lets it settle, in fewer outer steps. From five shots or with
-# twenty ways, what is trained for one step overshoots in the next ones, so it is trained for two.
-# Five shots leave so little to do better that more characters to learn from count: mirror images.
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "1-shot": {"queries": 5, "decay": True, "iterations": 40_000},
-    "5-shot": {
-        "shots": 5, "steps": 2, "tasks": 16, "beta": 2e-3, "decay": True, "iterations": 50_000,
-        "mirrored": True, "validation": 50,
-    },
-    "20-way": {
-        "ways": 20, "steps": 2, "tasks": 16, "queries": 2, "beta": 2e-3, "decay": True,
-        "iterations": 18_000,
-    },
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
-    """One learner's settings; the defaults are the MAML paper's (section 5.2 and appendix A).
-
-    Parameters
-    ----------
-    ways : int
-        Classes per task.
-    norm : str
-        "none", or as for `numaml.MLP`.
-    spread : float
-        Standard deviation of the initial weights. In front of a normalisation their size is
-        without effect on the output and sets how far an inner step turns them.
-    mirrored : bool
-        Whether mirror images of the characters to train on are characters as well.
-    characters, validation : int
-        Characters to train on, and how many of these only validate; the others are the test's.
-    data : str
-        Path for `numaml.omniglot.load`.
-    checksum : int
-        CRC-32 of its images: the same seed splits other images into other characters, so a run is
-        never continued or tested on any but its own.
+class Omniglot(Experiment):
+    """Few-shot classification; the defaults are the MAML paper's (section 5.2 and appendix A).
 
     Notes
     -----
@@ -73,22 +40,52 @@ class Config(experiment.Config):
     shots, as in MAML's code; validation and test always have as many.
     """
 
-    NAME: ClassVar[str] = "omniglot"
-    BESIDE: ClassVar[tuple[str, ...]] = ("first-order",)
+    NAME = "omniglot"
+    HELP = "few-shot classification of handwritten characters (MAML paper, section 5.2)"
+    DESCRIPTION = (
+        "Meta-train on Omniglot as in the MAML paper (no convolutions), beside first-order MAML; "
+        "print the accuracy on characters never trained on beside the paper's and draw what "
+        "adaptation does. The defaults are the paper's settings. The data: images_background.zip "
+        "and images_evaluation.zip from python/ of the repository brendenlake/omniglot."
+    )
+    BESIDE = ("first-order",)
+    # Besides the paper's: more query examples make a less noisy meta-gradient, and an outer
+    # learning rate that falls to 0 lets it settle, in fewer outer steps. From five shots or with
+    # twenty ways, what is trained for one step overshoots in the next ones, so it is trained for
+    # two. Five shots leave so little to do better that more characters to learn from count: mirror
+    # images.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "1-shot": {"queries": 5, "decay": True, "iterations": 40_000},
+        "5-shot": {
+            "shots": 5, "steps": 2, "tasks": 16, "beta": 2e-3, "decay": True, "iterations": 50_000,
+            "mirrored": True, "validation": 50,
+        },
+        "20-way": {
+            "ways": 20, "steps": 2, "tasks": 16, "queries": 2, "beta": 2e-3, "decay": True,
+            "iterations": 18_000,
+        },
+    }  # fmt: skip
 
+    seed: int = setting(0, "of initialisation, tasks and the choice of characters")
     iterations: int = 60_000
+    every: int = setting(1000, "outer steps between checkpoints, and between validations")
     tasks: int = 32
-    shots: int = 1
-    queries: int = 0
+    shots: int = setting(1, "support examples per class")
+    queries: int = setting(0, "query examples per class (default: as many as shots)", least=0)
     alpha: float = 2.0
     hidden: tuple[int, ...] = (256, 128, 64, 64)
-    ways: int = 5
-    norm: str = "batch"
-    spread: float = 0.01
-    mirrored: bool = False
-    characters: int = 1200
-    validation: int = 100
-    data: str = ""
+    ways: int = setting(5, "classes per task", metavar="N", least=2)
+    norm: str = setting("batch", "of the hidden layers", choices=("none", "batch", "layer"))
+    # In front of a normalisation the weights' size is without effect on the output, and sets how
+    # far an inner step turns them.
+    spread: float = setting(0.01, "standard deviation of initial weights", metavar="SD")
+    mirrored: bool = setting(False, "train on mirror images as characters too")
+    characters: int = setting(1200, "characters not in the test", metavar="N", least=1)
+    validation: int = setting(100, "of these, for validation", metavar="N")
+    data: str = setting("", "folder with the archives, or with omniglot28.npz", metavar="PATH")
+    # CRC-32 of the images: the same seed splits other images into other characters, so a run is
+    # never continued or tested on any but its own.
     checksum: int = 0
 
     @property
@@ -161,53 +158,126 @@ class Config(experiment.Config):
         self.tasks_from(self.images()[2], CHUNK, self.shots)
         return dataclasses.replace(self, checksum=zlib.crc32(omniglot.load(self.data).data))
 
+    @classmethod
+    def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> list[Row]:
+        """One row per learner and steps: the mean accuracy and its 95 % interval."""
+        rows = []
+        for learner, one in trained.items():
+            with np.errstate(over="ignore", invalid="ignore"):  # who diverges at test guesses
+                mean, interval = mean_and_interval(accuracies_on_fresh_tasks(one, seed))
+            case = {"learner": learner, "ways": one.experiment.ways, "shots": one.experiment.shots}
+            rows += [
+                {**case, "steps": k, "accuracy": mean[k], "ci95": interval[k]}
+                for k in range(len(mean))
+            ]
+        return rows
 
-def accuracies_on_fresh_tasks(one: Trained, seed: int) -> Array:
+    @classmethod
+    def table(cls, rows: list[Row]) -> str:
+        """The results as text, and what others report."""
+        ways, shots = rows[0]["ways"], rows[0]["shots"]
+        lines = [
+            f"{ways}-way {shots}-shot accuracy in % on characters never trained on "
+            f"({TEST_TASKS} tasks, ± 95 %)",
+            " " * 18 + "".join(f"{steps_title(k):>13}" for k in STEPS),
+        ]
+        for learner, name in LEARNERS.items():
+            cells = [
+                f"{100 * row['accuracy']:.1f} ± {100 * row['ci95']:.1f}"
+                for row in rows
+                if row["learner"] == learner and row["steps"] in STEPS
+            ]
+            if cells:
+                lines.append(f"{name:18}" + "".join(f"{cell:>13}" for cell in cells))
+        if (ways, shots) in PAPER:
+            paper = [PAPER[ways, shots] if k == TEST_STEPS else "" for k in STEPS]
+            lines.append(f"{'MAML paper':18}" + "".join(f"{cell:>13}" for cell in paper))
+        if (ways, shots) in LEARN2LEARN:
+            lines.append(f"learn2learn's README, fully connected MAML: {LEARN2LEARN[ways, shots]}")
+        return "\n".join([*lines, ""])
+
+    @classmethod
+    def figures(
+        cls, trained: Mapping[str, Trained[Self]], rows: list[Row], run: Path, seed: int
+    ) -> list[Path]:
+        """The learning curve, the accuracy after every step, and what happens in one task."""
+        first = next(iter(trained.values()))
+        return [
+            learning_curve(trained, run), accuracy(trained, rows, run), one_task(first, run, seed)
+        ]  # fmt: skip
+
+
+def accuracies_on_fresh_tasks(one: Trained[Omniglot], seed: int) -> Array:
     """Accuracy after 0 … 10 steps on fresh tasks, (11, 2000); the same tasks for a seed."""
-    *_, test = one.config.images()
-    source = one.config.tasks_from(test, CHUNK, one.config.shots)
+    *_, test = one.experiment.images()
+    source = one.experiment.tasks_from(test, CHUNK, one.experiment.shots)
     rng = np.random.default_rng([seed, 2])
     return np.concatenate(
         [
-            accuracies(one.config.model, one.theta, source(rng), one.config.alpha, max(STEPS))
+            accuracies(
+                one.experiment.model, one.theta, source(rng), one.experiment.alpha, max(STEPS)
+            )
             for _ in range(TEST_TASKS // CHUNK)
         ],
         axis=1,
     )
 
 
-def results(trained: dict[str, Trained], seed: int) -> list[dict[str, Any]]:
-    """One row per learner and steps: the mean accuracy and its 95 % interval."""
-    rows = []
-    for learner, one in trained.items():
-        with np.errstate(over="ignore", invalid="ignore"):  # who diverges at test guesses
-            mean, interval = mean_and_interval(accuracies_on_fresh_tasks(one, seed))
-        case = {"learner": learner, "ways": one.config.ways, "shots": one.config.shots}
-        rows += [
-            {**case, "steps": k, "accuracy": mean[k], "ci95": interval[k]} for k in range(len(mean))
-        ]
-    return rows
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The results as text, and what others report."""
+def accuracy(trained: Mapping[str, Trained[Omniglot]], rows: list[Row], run: Path) -> Path:
+    """Accuracy on fresh tasks against adaptation steps, with 95 % intervals."""
+    drawn = figure(7, 4)
+    axes = drawn.subplots()
+    curves = {
+        LEARNERS[one]: (COLOURS[one], [row for row in rows if row["learner"] == one])
+        for one in trained
+    }
     ways, shots = rows[0]["ways"], rows[0]["shots"]
-    lines = [
-        f"{ways}-way {shots}-shot accuracy in % on characters never trained on ({TEST_TASKS} tasks,"
-        " ± 95 %)",
-        " " * 18 + "".join(f"{steps_title(k):>13}" for k in STEPS),
-    ]
-    for learner, name in LEARNERS.items():
-        cells = [
-            f"{100 * row['accuracy']:.1f} ± {100 * row['ci95']:.1f}"
-            for row in rows
-            if row["learner"] == learner and row["steps"] in STEPS
-        ]
-        if cells:
-            lines.append(f"{name:18}" + "".join(f"{cell:>13}" for cell in cells))
     if (ways, shots) in PAPER:
-        paper = [PAPER[ways, shots] if k == TEST_STEPS else "" for k in STEPS]
-        lines.append(f"{'MAML paper':18}" + "".join(f"{cell:>13}" for cell in paper))
-    if (ways, shots) in LEARN2LEARN:
-        lines.append(f"learn2learn's README, fully connected MAML: {LEARN2LEARN[ways, shots]}")
-    return "\n".join([*lines, ""])
+        published = [float(number) / 100 for number in PAPER[ways, shots].split(" ± ")]
+        row = dict(zip(("steps", "accuracy", "ci95"), (TEST_STEPS, *published), strict=True))
+        curves["MAML paper"] = (INK, [row])
+    for name, (colour, points) in curves.items():
+        k, mean, interval = ([row[key] for row in points] for key in ("steps", "accuracy", "ci95"))
+        style: Any = {"color": colour, "marker": "o", "markersize": 4, "capsize": 3}
+        axes.errorbar(k, mean, interval, label=name, **style)
+    axes.axhline(1 / ways, color=FAINT, linewidth=1, linestyle=":", label="chance")
+    axes.set_xlabel("adaptation steps")
+    axes.set_ylabel("accuracy")
+    axes.set_title(f"{ways}-way {shots}-shot, characters never trained on", loc="left")
+    plain(axes)
+    axes.legend(frameon=False, loc="center right")
+    return write_figure(drawn, run / "accuracy.png")
+
+
+def one_task(one: Trained[Omniglot], run: Path, seed: int) -> Path:
+    """Support and query drawings of a task, and which class each query is taken for."""
+    experiment = one.experiment
+    source = experiment.tasks_from(experiment.images()[2], CHUNK, experiment.shots)
+    tasks = source(np.random.default_rng([seed, 3]))
+    support, query = (Batch(batch.x[0], batch.y[0]) for batch in (tasks.support, tasks.query))
+    drawings = {"support": support.x[:: experiment.shots], "query": query.x[:: experiment.shots]}
+    verdicts = [np.ones(experiment.ways, bool)] * 2
+    for steps in (0, TEST_STEPS):
+        phi = adapt(experiment.model, one.theta, support, experiment.alpha, steps)
+        taken = experiment.model.predict(phi, query.x).argmax(-1)[:: experiment.shots]
+        when = f"taken for,\nafter {steps} steps" if steps else "taken for,\nbefore"
+        drawings[when] = drawings["support"][taken]
+        verdicts.append(taken == np.arange(experiment.ways))
+    return _drawings(drawings, verdicts, run / "task.png")
+
+
+def _drawings(drawings: dict[str, Any], right: list[Any], path: Path) -> Path:
+    """A row of pictures for each name; framed in red where it is not right."""
+    rows, ways = len(drawings), len(right[0])
+    drawn = figure(ways + 1.4, rows + 0.8)
+    grid = drawn.subplots(rows, ways, squeeze=False)
+    for row, (name, pictures) in enumerate(drawings.items()):
+        grid[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axes, picture, ok in zip(grid[row], pictures, right[row], strict=True):
+            pixels = round(len(picture) ** 0.5)
+            axes.imshow(picture.reshape(pixels, pixels), cmap="gray_r", vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+            colour, width = (FAINT, 0.8) if row < 2 else (GREEN if ok else RED, 2.5)
+            axes.spines[:].set(color=colour, linewidth=width)
+    drawn.suptitle("One task of characters never trained on")
+    return write_figure(drawn, path)

@@ -1,85 +1,79 @@
 """Your own data: a table in a CSV or npz file, whose rows belong to tasks, meta-trained on."""
 
 import dataclasses
-import io
 import math
-import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
-from ..data.csvfile import number, read_csv
+from ..data.examples import KINDS, Examples, examples
 from ..data.grouped import IGNORED, Grouped, split_groups, standardise, standardised
 from ..data.scaling import Scaling
+from ..data.tables import READERS, is_table, read_table
 from ..learners.learner import Learner
 from ..network.mlp import MLP
 from ..training.evaluation import accuracies, evaluate, mean_and_interval
-from . import shared as experiment
-from .shared import LEARNERS, Trained, Validator, steps_title
-
-Array = np.ndarray[Any, Any]
+from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator, steps_title
+from .figures import learning_curve
+from .settings import setting
 
 STEPS = (0, 1, 2, 3, 5, 10)  # shown; results.csv has all from 0 to 10
 DRAWS = 20  # of support and query rows from every task that is tested
-KINDS = ("by target", "regression", "classification")
+FILES = " or ".join(READERS)
 
 
 @dataclass(frozen=True)
-class Config(experiment.Config):
-    """One learner's settings; columns, classes and checksum are filled in from the data.
+class OwnTable(Experiment):
+    """Tasks from a table; the columns to predict from and the classes are found in the data."""
 
-    Parameters
-    ----------
-    data : str
-        The table, as `read` takes it.
-    task, target : str
-        Columns: which task a row belongs to, and what is to be predicted.
-    features : sequence of str
-        Columns to predict from; all others if there are none.
-    kind : str
-        "regression", "classification", or "by target": classification if it is text.
-    small : str
-        As for `numaml.Grouped`.
-    held, validation : float
-        Shares of the tasks that the learner is tested on, and chosen by.
-    classes : sequence
-        Labels, sorted; none in regression.
-    checksum : int
-        CRC-32 of the columns, so that a run is never continued or tested on other data.
-    """
+    NAME = "table"
+    HELP = "your own table; 'train FILE.csv' is short for 'train table --data FILE.csv'"
+    DESCRIPTION = (
+        "Meta-train on the tasks of a table, beside first-order MAML and a network pretrained on "
+        "all tasks; print how they do on tasks held out. Each row belongs to the task that one "
+        "column names, and has a target to be predicted from its other columns. Columns are "
+        "standardised by the tasks to train on. A CSV file has a header; an npz file has an array "
+        "per column."
+    )
+    BESIDE = ("first-order", "pretrained")
 
-    NAME: ClassVar[str] = "table"
-    BESIDE: ClassVar[tuple[str, ...]] = ("first-order", "pretrained")
-
+    seed: int = setting(0, "of initialisation, draws, and the choice of tasks held out")
     iterations: int = 5000
+    every: int = setting(1000, "outer steps between checkpoints, and between validations")
     shots: int = 5
     queries: int = 5
     alpha: float = 0.05
     steps: int = 3
     decay: bool = True
-    data: str = ""
-    task: str = ""
-    target: str = ""
-    features: tuple[str, ...] = ()
-    kind: str = "by target"
-    small: str = "drop"
-    held: float = 0.2
-    validation: float = 0.1
-    norm: str = "none"
-    classes: tuple[Any, ...] = ()
+    data: str = setting("", f"{FILES} file with the table", metavar="PATH")
+    task: str = setting("", "which task a row belongs to", metavar="COLUMN")
+    target: str = setting("", "what is to be predicted", metavar="COLUMN")
+    features: tuple[str, ...] = setting(
+        (), "what to predict it from (default: all other columns)", metavar="COLUMN"
+    )
+    kind: str = setting("by target", "of the target; classification if it is text", choices=KINDS)
+    small: str = setting(
+        "drop",
+        "what becomes of tasks with fewer than shots + queries rows",
+        choices=("drop", "error"),
+    )
+    held: float = setting(
+        0.2, "of the tasks held out for the test, one at least", metavar="SHARE", below=1
+    )
+    validation: float = setting(0.1, "of the tasks, for validation", metavar="SHARE", below=1)
+    norm: str = setting("none", "of the hidden layers", choices=("none", "batch", "layer"))
+    classes: tuple[Any, ...] = ()  # labels, sorted; none in regression
+    # CRC-32 of the columns, so that a run is never continued or tested on other data.
     checksum: int = 0
 
-    def __post_init__(self) -> None:
-        # From JSON they come as lists.
-        object.__setattr__(self, "features", tuple(self.features))
-        object.__setattr__(self, "classes", tuple(self.classes))
-        super().__post_init__()
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; want one of {', '.join(map(repr, KINDS))}")
+    @classmethod
+    def takes(cls, word: str) -> bool:
+        """A file that is read as a table."""
+        return is_table(word)
 
     @property
     def model(self) -> MLP:
@@ -102,7 +96,7 @@ class Config(experiment.Config):
         whole = found._whole(table)
         found = dataclasses.replace(found, checksum=_checksum(whole))
         found.parts(whole)
-        return super(Config, found).prepared()
+        return super(OwnTable, found).prepared()
 
     def whole(self) -> Grouped:
         """All tasks that have rows enough, in the table's units.
@@ -120,27 +114,32 @@ class Config(experiment.Config):
             )
         return whole
 
-    def _read(self) -> "Table":
+    def _read(self) -> Examples:
+        if not self.data:
+            raise ValueError(f"where is the data? Name a {FILES} file with --data PATH")
         try:
-            return read(self.data, self.task, self.target, self.features, self.kind)
+            table = read_table(self.data)
         except FileNotFoundError as error:
             moved = "; if it has moved, name it with --data PATH" if self.checksum else ""
             raise FileNotFoundError(f"{error}{moved}") from error
+        return examples(table, self.task, self.target, self.features, self.kind)
 
-    def _whole(self, table: "Table") -> Grouped:
+    def _whole(self, rows: Examples) -> Grouped:
         sizes = self.shots, self.queries, self.tasks, self.small
         try:
-            return Grouped(table.x, table.y, table.groups, *sizes)
+            return Grouped(rows.x, rows.y, rows.groups, *sizes)
         except ValueError as error:
             raise ValueError(f"{self.data}, tasks by column {self.task!r}: {error}") from error
 
-    def parts(self, whole: Grouped) -> list[Grouped | None]:
+    def parts(self, whole: Grouped) -> tuple[Grouped, Grouped | None, Grouped]:
         """Sources of tasks in standard units: to train on, to validate with, and for the test."""
         scaling = self.scaling(whole)
-        return [
-            standardised(only(whole, part), scaling) if part.any() else None
-            for part in self._split(whole)
-        ]
+
+        def part(rows: Array) -> Grouped:
+            return standardised(only(whole, rows), scaling)
+
+        train, validation, test = self._split(whole)
+        return part(train), part(validation) if validation.any() else None, part(test)
 
     def _split(self, whole: Grouped) -> tuple[Array, Array, Array]:
         count = len(labels(whole))
@@ -160,9 +159,7 @@ class Config(experiment.Config):
 
     def source(self) -> Grouped:
         """The tasks to train on."""
-        train = self.parts(self.whole())[0]
-        assert train is not None  # noqa: S101 (for the type checker: split_groups sees to it)
-        return train
+        return self.parts(self.whole())[0]
 
     def validator(self) -> Validator | None:
         """Accuracy, or minus the squared error in standard units, always on the same draws."""
@@ -186,144 +183,65 @@ class Config(experiment.Config):
         classes = np.array(self.classes) if self.classes else None
         return dataclasses.replace(learner, scaling=self.scaling(self.whole()), classes=classes)
 
+    def about(self) -> str:
+        """What is learned, and from which tasks."""
+        whole = self.whole()
+        train, validation, test = (len(labels(part)) if part else 0 for part in self.parts(whole))
+        text = f"regression of {self.target}"
+        if self.classes:
+            some = ", ".join(map(str, self.classes[:5])) + ", …" * (len(self.classes) > 5)
+            text = f"classification of {self.target}, {len(self.classes)} classes ({some})"
+        text += f"; tasks: {train} to train on, {validation} to validate with"
+        text += f", {test} held out for the test"
+        text += f", {whole.dropped} dropped with too few rows" if whole.dropped else ""
+        if (same := self.scaling(whole).x_scale == IGNORED).any():
+            ignored = ", ".join(np.array(self.features)[same])
+            text += f"\nthe same in all rows to train on, and ignored: {ignored}"
+        return text
 
-class Table(NamedTuple):
-    """Columns as the learner takes them."""
+    @classmethod
+    def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> list[Row]:
+        """One row per learner and steps: the mean over held-out tasks and its 95 % interval."""
+        rows = []
+        for learner, one in trained.items():
+            name = "accuracy" if one.experiment.classes else "mse"
+            with np.errstate(over="ignore", invalid="ignore"):  # who diverges shows inf or nan
+                errors = errors_on_held_tasks(one, seed)
+                mean, interval = mean_and_interval(errors)
+            shots, tasks = one.experiment.shots, errors.shape[1]
+            rows += [
+                {"learner": learner, "shots": shots, "tasks": tasks, "steps": k, name: mean[k],
+                 "ci95": interval[k]}
+                for k in range(len(mean))
+            ]  # fmt: skip
+        return rows
 
-    x: Array  # (n, n_in)
-    y: Array  # (n,) numbers, or numbers of classes
-    groups: Array  # (n,) text
-    features: tuple[str, ...]
-    classes: Array  # labels, sorted; none in regression
+    @classmethod
+    def table(cls, rows: list[Row]) -> str:
+        """The results as text."""
+        measure = "accuracy" if "accuracy" in rows[0] else "mse"
+        named = {"mse": "mean squared error, in the target's units"}.get(measure, measure)
+        shots, tasks = rows[0]["shots"], rows[0]["tasks"]
+        lines = [
+            f"{named}; support rows: {shots}; {_held_out(tasks)}",
+            " " * 26 + "".join(f"{steps_title(k):>20}" for k in STEPS),
+        ]
+        for learner, name in LEARNERS.items():
+            cells = [
+                _cell(row[measure], row["ci95"])
+                for row in rows
+                if row["learner"] == learner and row["steps"] in STEPS
+            ]
+            if cells:
+                lines.append(f"{name:26}" + "".join(f"{cell:>20}" for cell in cells))
+        return "\n".join([*lines, ""])
 
-
-def read(
-    path: str, task: str, target: str, features: tuple[str, ...] = (), kind: str = "by target"
-) -> Table:
-    """Read a table from a CSV file with a header, or from an npz file with an array per column.
-
-    An array (n, k) of an npz file is k columns, whose names have the numbers 0 … k − 1 appended.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If it is not there, is damaged, lacks a column, or a cell is empty or not what it must be:
-        with the row and the column.
-    """
-    if not path:
-        raise ValueError("where is the data? Name a CSV or npz file with --data PATH")
-    file = _npz(Path(path)) if path.lower().endswith(".npz") else read_csv(path)
-    header = list(file.header)
-    for option, name in (("task", task), ("target", target)):
-        if not name:
-            raise ValueError(f"no {option}; name its column with --{option}: {', '.join(header)}")
-    for name in (task, target, *features):
-        if name not in header:
-            raise ValueError(f"{path} has no column {name!r}; it has {', '.join(header)}")
-    features = features or tuple(name for name in header if name not in (task, target))
-    if not features or len({task, target, *features}) < 2 + len(features):
-        raise ValueError(
-            f"task is {task!r}, target {target!r} and the features are {', '.join(features)}; want "
-            "three kinds of columns, each column once"
-        )
-    groups = np.array(file.texts(task), str)
-    if not len(groups):
-        raise ValueError(f"{path} has no rows; want a header and a row for each example")
-    if _classifies(file, target, kind):
-        y, classes = _labels(file.texts(target), f"{path}, column {target!r}")
-    else:
-        y, classes = file.floats([target])[:, 0], np.empty(0)
-    return Table(file.floats(features), y, groups, features, classes)
-
-
-def _classifies(file: Any, target: str, kind: str) -> bool:
-    """Whether the target is classes: by kind, or if no cell of it is a number."""
-    if kind != "by target":
-        return kind == "classification"
-    texts = file.texts(target)
-    numbers = [math.isfinite(number(text)) for text in texts]
-    if any(numbers) and not all(numbers):
-        row = numbers.index(False)
-        raise ValueError(
-            f"{file.cell(row, target)}: got {texts[row]!r}, and {sum(numbers)} of {len(texts)} "
-            "cells are numbers; mend it, or say --kind classification"
-        )
-    return not any(numbers)
-
-
-def _labels(texts: list[str], where: str) -> tuple[Array, Array]:
-    """Numbers of the classes, and their labels: integers if all are, else text."""
-    cells = np.array(texts, str)
-    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", text) for text in texts):
-        cells = cells.astype(int)
-    classes, y = np.unique(cells, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"{where} has one class, {classes[0]}; want two or more")
-    if 2 * len(classes) > len(texts):
-        raise ValueError(
-            f"{where} has {len(classes)} different labels in {len(texts)} rows, e.g. {texts[0]!r}; "
-            "want classes with several rows each, or numbers, with a decimal point"
-        )
-    return y, classes
-
-
-class Npz(NamedTuple):
-    """The columns of an npz file, with what `numaml.data.csvfile.Csv` has."""
-
-    path: Path
-    columns: dict[str, Array]
-
-    @property
-    def header(self) -> list[str]:
-        """Names of the columns."""
-        return list(self.columns)
-
-    def texts(self, column: str) -> list[str]:
-        """One column as text."""
-        return [str(cell) for cell in self.columns[column].tolist()]
-
-    def cell(self, row: int, column: str) -> str:
-        """Where a cell is, for an error message."""
-        return f"{self.path}, {column!r}, row {row} (counted from 0)"
-
-    def floats(self, columns: Sequence[str]) -> Array:
-        """Columns of numbers, (n, number of columns)."""
-        for name in columns:
-            array = self.columns[name]
-            if array.dtype.kind == "U":
-                raise ValueError(f"{self.path}, {name!r}: has dtype {array.dtype}; want numbers")
-            if not np.isfinite(array).all():
-                row = int(np.argmin(np.isfinite(array)))
-                raise ValueError(
-                    f"{self.cell(row, name)}: is {array[row]}, want a number: fill it or leave the "
-                    "row out"
-                )
-        return np.column_stack([self.columns[name] for name in columns]).astype(float)
-
-
-def _npz(path: Path) -> Npz:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; want an npz file with an array per column")
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # zipfile and NumPy raise a dozen kinds on damaged bytes
-        raise ValueError(f"{path} is not a readable npz file: {error}") from error
-    columns = dict[str, Array]()
-    for name, array in arrays.items():
-        if array.ndim not in (1, 2) or array.dtype.kind not in "biufU" or not array.size:
-            raise ValueError(
-                f"{path}, {name!r}: has shape {array.shape} and dtype {array.dtype}; want (n,) or "
-                "(n, k) numbers, or (n,) text"
-            )
-        if array.ndim == 1:
-            columns[name] = array
-        else:
-            columns |= {f"{name}{k}": column for k, column in enumerate(array.T)}
-    if len({len(column) for column in columns.values()}) != 1:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
-        raise ValueError(f"{path} holds {shapes}; want arrays with a row for each example")
-    return Npz(path, columns)
+    @classmethod
+    def figures(
+        cls, trained: Mapping[str, Trained[Self]], rows: list[Row], run: Path, seed: int
+    ) -> list[Path]:
+        """The learning curve."""
+        return [learning_curve(trained, run)]
 
 
 def _checksum(whole: Grouped) -> int:
@@ -344,73 +262,23 @@ def only(source: Grouped, rows: Array, **changes: Any) -> Grouped:
     return dataclasses.replace(source, x=x, y=y, groups=groups, **changes)
 
 
-def about(config: Config) -> str:
-    """What is learned, and from which tasks."""
-    whole = config.whole()
-    counts = [len(labels(part)) if part else 0 for part in config.parts(whole)]
-    text = f"regression of {config.target}"
-    if config.classes:
-        some = ", ".join(map(str, config.classes[:5])) + ", …" * (len(config.classes) > 5)
-        text = f"classification of {config.target}, {len(config.classes)} classes ({some})"
-    text += "; tasks: {} to train on, {} to validate with, {} held out for the test".format(*counts)
-    text += f", {whole.dropped} dropped with too few rows" if whole.dropped else ""
-    same = config.scaling(whole).x_scale == IGNORED
-    ignored = ", ".join(np.array(config.features)[same])
-    return text + (f"\nthe same in all rows to train on, and ignored: {ignored}" if ignored else "")
-
-
-def errors_on_held_tasks(one: Trained, seed: int) -> Array:
+def errors_on_held_tasks(one: Trained[OwnTable], seed: int) -> Array:
     """Accuracy, or squared error in the target's units, after 0 … 10 steps: (11, held-out tasks).
 
     Each is a mean over 20 draws of the task's rows.
     """
-    config = one.config
-    whole = config.whole()
-    test, unit = config.parts(whole)[2], config.scaling(whole).y_scale[0] ** 2
+    experiment = one.experiment
+    whole = experiment.whole()
+    test, unit = experiment.parts(whole)[2], experiment.scaling(whole).y_scale[0] ** 2
     columns: list[Array] = []
     for group in labels(test):
         source = only(test, test.groups == group, tasks=DRAWS)
         tasks = source(np.random.default_rng([seed, 2, len(columns)]))
-        arguments = config.model, one.theta, tasks, config.alpha, max(STEPS)
-        columns.append(accuracies(*arguments) if config.classes else unit * evaluate(*arguments))
+        arguments = experiment.model, one.theta, tasks, experiment.alpha, max(STEPS)
+        columns.append(
+            accuracies(*arguments) if experiment.classes else unit * evaluate(*arguments)
+        )
     return np.array(columns).mean(-1).T
-
-
-def results(trained: dict[str, Trained], seed: int) -> list[dict[str, Any]]:
-    """One row per learner and steps: the mean over held-out tasks and its 95 % interval."""
-    rows = []
-    for learner, one in trained.items():
-        name = "accuracy" if one.config.classes else "mse"
-        with np.errstate(over="ignore", invalid="ignore"):  # who diverges at test shows inf or nan
-            errors = errors_on_held_tasks(one, seed)
-            mean, interval = mean_and_interval(errors)
-        shots, tasks = one.config.shots, errors.shape[1]
-        rows += [
-            {"learner": learner, "shots": shots, "tasks": tasks, "steps": k, name: mean[k],
-             "ci95": interval[k]}
-            for k in range(len(mean))
-        ]  # fmt: skip
-    return rows
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The results as text."""
-    measure = "accuracy" if "accuracy" in rows[0] else "mse"
-    named = {"accuracy": "accuracy", "mse": "mean squared error, in the target's units"}[measure]
-    shots, tasks = rows[0]["shots"], rows[0]["tasks"]
-    lines = [
-        f"{named}; support rows: {shots}; {_held_out(tasks)}",
-        " " * 26 + "".join(f"{steps_title(k):>20}" for k in STEPS),
-    ]
-    for learner, name in LEARNERS.items():
-        cells = [
-            _cell(row[measure], row["ci95"])
-            for row in rows
-            if row["learner"] == learner and row["steps"] in STEPS
-        ]
-        if cells:
-            lines.append(f"{name:26}" + "".join(f"{cell:>20}" for cell in cells))
-    return "\n".join([*lines, ""])
 
 
 def _held_out(tasks: int) -> str:

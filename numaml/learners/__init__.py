@@ -1,4 +1,4 @@
 """Learners: what is trained and shipped, to be adapted where it is needed.
 
-May import: training, data, files, network, maml.
+May import: training, engine, data, files, network.
 """

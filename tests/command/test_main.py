@@ -13,8 +13,8 @@ import pytest
 
 from numaml import Batch, Learner, __version__, adapt
 from numaml.command import main as cli
-from numaml.experiments import shared as experiment
-from numaml.experiments import sinusoid
+from numaml.command import progress
+from numaml.experiments import runs
 from numaml.training.state import State
 
 SHORT = ["--iterations", "120", "--tasks", "4", "--hidden", "8"]
@@ -72,26 +72,18 @@ def test_evaluate_prints_the_same_table_again(trained, capsys):
     assert capsys.readouterr().out != first
 
 
-def test_the_table_shows_what_was_measured(trained):
-    learners = experiment.load(trained, sinusoid.Config)
-    rows, one = sinusoid.results(learners, seed=0), learners["first-order"]
-    losses = sinusoid.errors_on_fresh_tasks(one, 5, 0)
-    assert losses.shape == (11, 600)
-    row = next(r for r in rows if (r["learner"], r["shots"], r["steps"]) == ("first-order", 5, 10))
-    assert row["mse"] == losses[10].mean()
-    assert f"{row['mse']:.3f} ± {row['ci95']:.3f}" in sinusoid.table(rows)
-
-
 def test_a_run_is_adapted_to_a_task_of_ones_own(trained, tmp_path, capsys):
     (tmp_path / "s.csv").write_text("x,y\n-1,2.5\n0.5,1\n2,-0.25\n")
     (tmp_path / "q.csv").write_text("x\n0.25\n-3\n")
     files = ["--support", tmp_path / "s.csv", "--query", tmp_path / "q.csv"]
     assert numaml("adapt", trained, *files, "--out", tmp_path / "p.csv") == 0
     assert "p.csv, 2 rows" in capsys.readouterr().out
-    one = experiment.load(trained, sinusoid.Config)["exact"]
+    one = runs.load(trained)["exact"]
     support = Batch(np.array([[-1.0], [0.5], [2.0]]), np.array([[2.5], [1.0], [-0.25]]))
-    phi = adapt(one.config.model, one.theta, support, one.config.alpha, one.config.steps)
-    u = one.config.model.predict(phi, np.array([[0.25], [-3.0]], np.float32))
+    phi = adapt(
+        one.experiment.model, one.theta, support, one.experiment.alpha, one.experiment.steps
+    )
+    u = one.experiment.model.predict(phi, np.array([[0.25], [-3.0]], np.float32))
     wanted = f"x,predicted y\n0.25,{u[0, 0]!s}\n-3,{u[1, 0]!s}\n"
     assert (tmp_path / "p.csv").read_text() == wanted
     assert numaml("adapt", trained / "learner.npz", *files, "--out", tmp_path / "p.csv") == 2
@@ -236,7 +228,7 @@ def test_a_run_to_resume_says_what_it_is(trained, tmp_path, capsys):
 
 @pytest.mark.parametrize(("score", "text"), [(0.5, "50.0%"), (0.0, "0.0%"), (-2.25, "2.25")])
 def test_progress_shows_an_accuracy_or_an_error(score, text):
-    assert cli._progress_text(1.0, score) == f"meta-value 1.000, validation {text}"
+    assert progress.text_of(1.0, score) == f"meta-value 1.000, validation {text}"
 
 
 def test_a_run_is_not_overwritten(trained, capsys):
@@ -272,41 +264,3 @@ def test_the_installed_command():
     done = subprocess.run([sys.executable, "-m", "numaml", "--version"], capture_output=True)
     assert done.returncode == 0
     assert done.stdout.startswith(b"numaml ")
-
-
-def errors_with(lost):
-    """Of 600 tasks, so many run away over five steps; the others' error is 0.5."""
-    errors = np.full((11, 600), 0.5)
-    errors[5:, :lost] = np.resize([np.inf, np.nan, 101.0, 1e30], lost)
-    return errors
-
-
-@pytest.mark.parametrize(("lost", "cell"), [(0, "0.500 ± 0.000"), (6, "0.500 ± 0.000*")])
-def test_tasks_that_run_away_are_counted_and_left_out(lost, cell, monkeypatch):
-    monkeypatch.setattr(sinusoid, "errors_on_fresh_tasks", lambda *_: errors_with(lost))
-    rows = sinusoid.results({"exact": None}, 0)
-    assert [row["ran_away"] for row in rows] == 2 * [0, 0, lost, lost]
-    text = sinusoid.table(rows)
-    assert text.count(" " + cell + "\n") == 2
-    assert text.count("* without tasks whose error runs away over the steps, at most 6") == (
-        2 * (lost > 0)
-    )
-
-
-def test_many_tasks_that_run_away_are_divergence(monkeypatch):
-    monkeypatch.setattr(sinusoid, "errors_on_fresh_tasks", lambda *_: errors_with(7))
-    text = sinusoid.table(sinusoid.results({"exact": None}, 0))
-    assert text.count("0.500 ± 0.000") == 4
-    assert text.count("diverged") == 4
-    assert "*" not in text
-
-
-def test_what_runs_away_in_validation_is_bad_but_finite():
-    config = sinusoid.Config(hidden=(8,), seed=5)
-    theta = config.model.init(0)
-    score = config.validator()
-    assert score(theta) == sinusoid.Config(hidden=(8,), seed=5).validator()(theta)
-    assert score(theta) != sinusoid.Config(hidden=(8,), seed=6).validator()(theta)
-    assert -20 < score(theta) < 0
-    away = sinusoid.Config(hidden=(8,), alpha=1e3)
-    assert away.validator()(theta) == -sinusoid.AWAY

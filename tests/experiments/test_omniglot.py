@@ -10,9 +10,11 @@ import pytest
 import numaml
 from numaml import omniglot
 from numaml.command import main as cli
+from numaml.command import report
 from numaml.experiments import omniglot as characters
-from numaml.experiments import shared as experiment
-from numaml.experiments import sinusoid
+from numaml.experiments import runs
+from numaml.experiments.omniglot import Omniglot
+from numaml.experiments.sinusoid import Sinusoid
 from numaml.training.evaluation import accuracies
 from numaml.training.state import State
 
@@ -86,7 +88,7 @@ def test_a_run_folder_has_everything(trained):
 
 
 def test_the_defaults_are_the_papers():
-    config = characters.Config()
+    config = Omniglot()
     assert config.model == numaml.MLP(
         (784, 256, 128, 64, 64, 5), "relu", "cross_entropy", norm="batch"
     )
@@ -103,7 +105,7 @@ def test_the_defaults_are_the_papers():
 def test_alpha_is_that_of_mamls_code():
     """Its inner loss, softmax_cross_entropy_with_logits(…) / shots, is a vector over the ways ·
     shots examples, whose gradient TensorFlow sums."""
-    config = characters.Config(hidden=(6,), shots=3)
+    config = Omniglot(hidden=(6,), shots=3)
     model, rng = config.model, np.random.default_rng(0)
     theta, rows = model.init(0), 5 * config.shots
     batch = numaml.Batch(rng.normal(size=(rows, 784)), rng.integers(0, 5, rows))
@@ -120,7 +122,7 @@ def test_alpha_is_that_of_mamls_code():
 
 
 def test_training_and_test_have_no_character_in_common(data):
-    config = characters.Config(data=str(data), characters=30, validation=7, shots=2)
+    config = Omniglot(data=str(data), characters=30, validation=7, shots=2)
     parts = config.images()
     assert [len(part) for part in parts] == [23, 7, 15]
     seen = [{drawing.tobytes() for drawing in part.reshape(-1, 28 * 28)} for part in parts]
@@ -128,32 +130,32 @@ def test_training_and_test_have_no_character_in_common(data):
     source = config.source()
     assert len(source.x) == 4 * 23 * 20
     assert (source.ways, source.shots, source.queries, source.scale) == (5, 2, 2, 1 / 255)
-    other = characters.Config(data=str(data), characters=30, validation=7, seed=1)
+    other = Omniglot(data=str(data), characters=30, validation=7, seed=1)
     assert not np.array_equal(other.images()[2], parts[2])
 
 
 def test_the_table_shows_what_was_measured(trained, capsys):
-    learners = experiment.load(trained, characters.Config)
+    learners = runs.load(trained)
     one = learners["first-order"]
-    rows = characters.results(learners, seed=0)
+    rows = Omniglot.results(learners, seed=0)
     got = characters.accuracies_on_fresh_tasks(one, 0)
     assert got.shape == (11, 200)
     row = next(r for r in rows if (r["learner"], r["steps"]) == ("first-order", 3))
     assert row["accuracy"] == got[3].mean()
     assert row["ci95"] == 1.96 * got[3].std() / 200**0.5
-    assert f"{100 * row['accuracy']:.1f} ± {100 * row['ci95']:.1f}" in characters.table(rows)
-    source = one.config.tasks_from(one.config.images()[2], characters.CHUNK, 1)
+    assert f"{100 * row['accuracy']:.1f} ± {100 * row['ci95']:.1f}" in Omniglot.table(rows)
+    source = one.experiment.tasks_from(one.experiment.images()[2], characters.CHUNK, 1)
     first = source(np.random.default_rng([0, 2]))
-    want = accuracies(one.config.model, one.theta, first, one.config.alpha, 10)
+    want = accuracies(one.experiment.model, one.theta, first, one.experiment.alpha, 10)
     assert np.array_equal(got[:, : characters.CHUNK], want)
 
 
 def test_the_best_in_validation_is_tested(trained):
-    one = experiment.load(trained, characters.Config)["exact"]
+    one = runs.load(trained)["exact"]
     iterations, scores = zip(*one.state.scores, strict=True)
     assert one.theta is one.state.best
-    assert one.config.validator()(one.theta) == max(scores)
-    assert one.config.validator()(one.state.theta) == scores[iterations.index(60)]
+    assert one.experiment.validator()(one.theta) == max(scores)
+    assert one.experiment.validator()(one.state.theta) == scores[iterations.index(60)]
 
 
 def test_evaluate_prints_the_same_table_again(trained, data, tmp_path, capsys):
@@ -177,7 +179,7 @@ def test_other_images_are_refused(trained, tmp_path, capsys):
 
 
 def test_resume_extends_a_run_to_the_bits_of_a_longer_one(trained, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_draw", lambda *_: None)
+    monkeypatch.setattr(report, "draw", lambda *_: None)
     shutil.copytree(trained, tmp_path / "run")
     assert command("train", "omniglot", "--resume", tmp_path / "run", "--iterations", 90) == 0
     longer = ["--out", tmp_path / "longer", *SHORT, "--iterations", 90]
@@ -206,10 +208,10 @@ def test_other_ways_and_shots(data, tmp_path, capsys):
     assert "validation" not in printed.err
     assert not (tmp_path / "run" / "validation.csv").exists()
     assert (tmp_path / "run" / "task.png").is_file()
-    one = experiment.load(tmp_path / "run", characters.Config)["first-order"]
+    one = runs.load(tmp_path / "run")["first-order"]
     assert one.theta is one.state.theta
-    assert one.config.model.norm == "layer"
-    assert one.config.source().queries == 2
+    assert one.experiment.model.norm == "layer"
+    assert one.experiment.source().queries == 2
 
 
 @pytest.mark.parametrize(
@@ -261,7 +263,7 @@ def test_a_preset_is_named_settings_that_others_override(data, tmp_path, capsys)
     run = tmp_path / "run"
     arguments = ["--data", data, "--out", run, "--alone", *SHORT, "--preset", "1-shot"]
     assert command("train", "omniglot", *arguments, "--shots", "2") == 0
-    config = characters.Config.load(run)
+    config = runs.read(run)
     assert (config.queries, config.decay, config.iterations) == (5, True, 60)
     assert config.shots == 2
     capsys.readouterr()
@@ -285,6 +287,6 @@ def test_help_says_every_default_once(capsys):
 def test_a_run_of_another_experiment_is_not_resumed(trained, tmp_path, capsys):
     assert command("train", "sinusoid", "--resume", trained) == 2
     assert "not of the experiment sinusoid, but omniglot" in capsys.readouterr().err
-    sinusoid.Config().save(tmp_path)
+    runs.write(Sinusoid(), tmp_path)
     assert command("evaluate", tmp_path, "--data", tmp_path) == 2
     assert "is a sinusoid run, which needs no data" in capsys.readouterr().err

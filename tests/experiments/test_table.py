@@ -4,14 +4,16 @@ import csv
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from numaml import Learner
 from numaml.command import main as cli
-from numaml.experiments import shared as experiment
-from numaml.experiments import table
+from numaml.experiments import runs, table
+from numaml.experiments.experiment import Trained
+from numaml.experiments.table import OwnTable
 from numaml.training.state import State
 
 SHORT = ["--iterations", "40", "--every", "20", "--hidden", "6", "--tasks", "4"]
@@ -47,7 +49,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def config(data):
-    return table.Config(data=str(data), task="pig", target="weight", hidden=(6,)).prepared()
+    return OwnTable(data=str(data), task="pig", target="weight", hidden=(6,)).prepared()
 
 
 def test_from_a_file_to_predictions(data, tmp_path, capsys):
@@ -111,23 +113,6 @@ def test_classes_by_text_and_by_choice(tmp_path, capsys):
     assert all(0 <= score <= 1 for _, score in scores)
 
 
-def test_npz_is_a_table_too(data, tmp_path):
-    rows = pigs()
-    arrays = {
-        "pig": np.array([row[0] for row in rows]),
-        "x": np.array([row[1:3] for row in rows], float),
-        "weight": np.array([row[3] for row in rows], float),
-    }
-    np.savez(tmp_path / "pigs.npz", **arrays)
-    from_npz = table.read(str(tmp_path / "pigs.npz"), "pig", "weight")
-    from_csv = table.read(str(data), "pig", "weight")
-    assert from_npz.features == ("x0", "x1")
-    assert (from_npz.x == from_csv.x).all()
-    assert (from_npz.y == from_csv.y).all()
-    assert (from_npz.groups == from_csv.groups).all()
-    assert from_npz.classes.size == from_csv.classes.size == 0
-
-
 def test_the_split_is_by_task(config):
     whole = config.whole()
     parts = [set(table.labels(part)) for part in config.parts(whole)]
@@ -157,10 +142,10 @@ def test_errors_are_in_the_targets_units(config):
     theta = config.model.init(0)
 
     def error(factor):
-        folder = experiment.Path(config.data).parent
+        folder = Path(config.data).parent
         rows = [(*row[:3], float(row[3]) * factor) for row in pigs()]
         one = dataclasses.replace(config, data=str(write(folder / "unit.csv", rows))).prepared()
-        return table.errors_on_held_tasks(experiment.Trained(one, State(theta, None)), 0)
+        return table.errors_on_held_tasks(Trained(one, State(theta, None)), 0)
 
     assert error(1000) == pytest.approx(1e6 * error(1), rel=1e-9)
 
@@ -178,7 +163,7 @@ def test_resuming_goes_on_with_the_same_data_only(data, tmp_path, capsys):
         assert numaml("train", data, *COLUMNS, "--out", folder, *SHORT, "--alone") == 0
     # Back to the middle, as a kill would leave it.
     state = State.load(run)
-    config = table.Config.load(run)
+    config = runs.read(run)
     half = []
 
     def stop(iteration, *_):
@@ -191,7 +176,7 @@ def test_resuming_goes_on_with_the_same_data_only(data, tmp_path, capsys):
             path.unlink()
     (run / "config.json").unlink()
     with pytest.raises(RuntimeError):
-        experiment.fit(config, run, False, stop)
+        runs.fit(config, run, False, stop)
     assert numaml("train", "table", "--resume", run, "--alone") == 0
     again = State.load(run)
     assert (again.theta == state.theta).all()
@@ -254,34 +239,6 @@ def test_what_does_not_fit_is_said_before_any_work(config, changes, message):
         dataclasses.replace(config, **({"features": ()} | changes)).prepared()
 
 
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"t": np.arange(3), "y": np.ones(3), "x": np.array([1.0, np.nan, 2.0])},
-         r"'x', row 1 \(counted from 0\): is nan"),
-        ({"t": np.arange(3), "y": np.ones(3), "x": np.ones(4)}, "arrays with a row for each"),
-        ({"t": np.arange(3), "y": np.ones(3), "x": np.ones((3, 2, 2))}, r"shape \(3, 2, 2\)"),
-        ({"t": np.arange(3), "y": np.ones(3), "x": np.array([None, 1, 2])}, "not a readable npz"),
-        ({"t": np.arange(3), "y": np.ones(3), "x": np.array(["a", "b", "c"])}, "want numbers"),
-        ({}, "holds nothing"),
-    ],
-)  # fmt: skip
-def test_a_bad_npz_is_named(tmp_path, arrays, message):
-    np.savez(tmp_path / "bad.npz", **arrays)
-    with pytest.raises(ValueError, match=message):
-        table.read(str(tmp_path / "bad.npz"), "t", "y")
-
-
-def test_one_class_and_no_rows(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("t,x,y\n")
-    with pytest.raises(ValueError, match="has no rows"):
-        table.read(str(path), "t", "y")
-    path.write_text("t,x,y\na,1,cat\nb,2,cat\n")
-    with pytest.raises(ValueError, match="column 'y' has one class, cat"):
-        table.read(str(path), "t", "y")
-
-
 def test_labels_that_hardly_repeat_are_no_classes(data, tmp_path, capsys):
     """Decimal commas make text of numbers."""
     rows = [(pig, feed, week, weight.replace(".", ",")) for pig, feed, week, weight in pigs()]
@@ -322,3 +279,9 @@ def test_a_network_for_all_is_chosen_as_it_is_trained(config):
         one = dataclasses.replace(config, learner=learner, steps=steps)
         scores[learner, steps] = one.validator()(theta)
     assert scores["pretrained", 3] == scores["exact", 0] != scores["exact", 3]
+
+
+def test_a_configuration_without_columns_is_none(config, tmp_path, capsys):
+    runs.write(dataclasses.replace(config, features=()), tmp_path / "run")
+    assert numaml("evaluate", tmp_path / "run") == 2
+    assert "is not a run's configuration: sizes is (0, 6, 1)" in capsys.readouterr().err

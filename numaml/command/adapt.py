@@ -1,15 +1,62 @@
-"""One task as two CSV files: adapt a learner to the first and predict the rows of the second."""
+"""``numaml adapt``: adapt a learner to the examples of one task in a file, and predict others."""
 
+import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.csvfile import Csv
+from ..data.csvfile import Csv, read_csv
+from ..experiments.experiment import Experiment
+from ..experiments.runs import LEARNER
+from ..experiments.settings import settings
+from ..files.whole import write_table
 from ..learners.learner import Adapted, Learner
+from .options import reader
 
 Array = np.ndarray[Any, Any]
+
+
+def add(commands: Any) -> None:
+    """Its options."""
+    parser = commands.add_parser(
+        "adapt",
+        help="adapt a learner to a task of yours and predict",
+        description="Adapt a run's learner to the examples of one task and predict others of it. "
+        "Files are CSV with a header. Columns are found by the names the learner was trained with; "
+        "if it was trained without, the support has those of x, then y. The query needs no y.",
+    )
+    add = parser.add_argument
+    add("run_or_file", type=Path, metavar="RUN", help="a folder that train wrote, or a learner.npz")
+    add("--support", type=Path, metavar="CSV", required=True, help="examples to adapt to")
+    add("--query", type=Path, metavar="CSV", required=True, help="rows to predict")
+    steps = reader(settings(Experiment)["steps"])
+    add("--steps", type=steps, metavar="K", help="inner steps (default: the learner's)")
+    add(
+        "--out",
+        type=Path,
+        metavar="CSV",
+        default=Path("predictions.csv"),
+        help="file to write: the query's columns and the predictions (default: predictions.csv)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the predictions."""
+    path = options.run_or_file
+    learner = Learner.load(path / LEARNER if path.is_dir() else path)
+    if options.out.exists():
+        raise FileExistsError(f"{options.out} is there already; name another file with --out")
+    if not options.out.parent.is_dir():
+        raise FileNotFoundError(f"{options.out.parent} is not there; make the folder first")
+    support, query = read_csv(options.support), read_csv(options.query)
+    header, rows = predictions(learner, support, query, options.steps)
+    write_table(options.out, header, rows)
+    print(f"predictions: {options.out}, {len(rows)} row{'s'[: len(rows) != 1]}")
+    return 0
 
 
 def predictions(

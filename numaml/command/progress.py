@@ -1,0 +1,50 @@
+"""How far a training is: a bar, or a line now and then."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def shown(title: str, total: int) -> Iterator[Callable[..., None]]:
+    """A tqdm bar, or without tqdm lines, for as long as iterations are reported to it."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield _lines(title, total)
+        return
+    recent: list[float] = []
+    with tqdm(total=total, desc=title, unit="step", dynamic_ncols=True) as bar:
+
+        def update(iteration: int, value: float, *score: float) -> None:
+            recent.append(value)
+            if len(recent) == 200 or iteration == total:
+                text = text_of(sum(recent) / len(recent), *score)
+                bar.set_postfix_str(text, refresh=False)
+                bar.update(iteration - bar.n)
+                recent.clear()
+
+        yield update
+
+
+def text_of(value: float, *score: float) -> str:
+    """The meta-value, and what validation gave last: an accuracy, or minus an error."""
+    shown = (f"{one:.1%}" if one >= 0 else f"{-one:.3g}" for one in score)
+    return f"meta-value {value:.3f}" + "".join(f", validation {one}" for one in shown)
+
+
+def _lines(title: str, total: int) -> Callable[..., None]:
+    print(f"{title} (a progress bar needs tqdm: pip install 'numaml[progress]')", file=sys.stderr)
+    start, first, spoke = time.monotonic(), 0, time.monotonic()
+
+    def update(iteration: int, value: float, *score: float) -> None:
+        nonlocal first, spoke
+        first, now = first or iteration, time.monotonic()
+        if now - spoke > 5 or iteration == total:
+            spoke = now
+            left = (now - start) / (iteration - first + 1) * (total - iteration)
+            text = text_of(value, *score)
+            print(f"  step {iteration} of {total}, {text}, {left:.0f} s left", file=sys.stderr)
+
+    return update
