@@ -21,11 +21,16 @@ def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) 
 
 def checked(model: Model, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
     """(theta, *batches, alpha, steps), checked."""
-    theta = checked_theta(theta)
-    alpha, steps = checked_alpha(alpha, theta), checked_steps(steps)
+    theta, alpha, steps = checked_numbers(theta, alpha, steps)
     if isinstance(model, Lifting):
         theta, *batches = model.checked(theta, *batches)  # type: ignore[assignment]  # a list
     return theta, *batches, alpha, steps
+
+
+def checked_numbers(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
+    """Meta-parameters, inner learning rate and inner steps, or an error."""
+    theta = checked_theta(theta)
+    return theta, checked_alpha(alpha, theta), checked_steps(steps)
 
 
 def checked_theta(theta: Any) -> Array:
