@@ -11,6 +11,7 @@ recursion is derived in ``derivations/3-meta-gradient.md``.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,6 +42,16 @@ class Lifting(Model, Protocol):
     def checked(self, theta: Array, *batches: Any) -> tuple[Any, ...]: ...
 
     def lift(self, theta: Array, *batches: Any) -> tuple[Any, ...]: ...
+
+
+def offers(model: Any, protocol: Any) -> bool:
+    """Whether a model has the methods of a protocol."""
+    return _offers(type(model), protocol)  # type: ignore[arg-type]  # types can be hashed
+
+
+@lru_cache(256)  # for it is asked at every call
+def _offers(kind: Any, protocol: Any) -> bool:
+    return issubclass(kind, protocol)
 
 
 def inner_loop(
@@ -94,6 +105,6 @@ def task_means(value: Any, lam: Any) -> Result:
     return value, np.asarray(lam)
 
 
-def lifted(model: Model, theta: Array, *batches: Any) -> tuple[Any, ...]:
+def lifted(model: Any, theta: Array, *batches: Any) -> tuple[Any, ...]:
     """θ and batches in the model's own form, if it has one."""
-    return model.lift(theta, *batches) if isinstance(model, Lifting) else (theta, *batches)
+    return model.lift(theta, *batches) if offers(model, Lifting) else (theta, *batches)

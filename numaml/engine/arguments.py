@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..maml import Lifting, Model
+from ..maml import Lifting, Model, offers
 
 Array = np.ndarray[Any, Any]
 
@@ -19,11 +19,11 @@ def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) 
     return model, theta, S, Q, alpha, steps
 
 
-def checked(model: Model, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
+def checked(model: Any, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
     """(theta, *batches, alpha, steps), checked."""
     theta, alpha, steps = checked_numbers(theta, alpha, steps)
-    if isinstance(model, Lifting):
-        theta, *batches = model.checked(theta, *batches)  # type: ignore[assignment]  # a list
+    if offers(model, Lifting):
+        theta, *batches = model.checked(theta, *batches)
     return theta, *batches, alpha, steps
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -65,8 +65,8 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
-def leaves(batch: Any) -> tuple[list[Array], Callable[..., Any]]:
-    """The arrays of a batch, and what makes such a batch of others.
+def leaves(batch: Any, found: list[Array]) -> None:
+    """Add the arrays of a batch to those found.
 
     Raises
     ------
@@ -74,30 +74,30 @@ def leaves(batch: Any) -> tuple[list[Array], Callable[..., Any]]:
         If it is neither a `numaml.Batch` nor made of arrays, tuples and dicts.
     """
     if isinstance(batch, np.ndarray):
-        return [batch], lambda array: array
-    if isinstance(batch, Batch):
-        return [batch.x, batch.y], _batch
-    if isinstance(batch, dict):
-        return _together(list(batch.values()), lambda *parts: dict(zip(batch, parts, strict=True)))
+        found.append(batch)
+    elif isinstance(batch, tuple):
+        for part in batch:
+            leaves(part, found)
+    elif isinstance(batch, Batch):
+        found += batch.x, batch.y
+    elif isinstance(batch, dict):
+        leaves(tuple(batch.values()), found)
+    elif batch is not None:
+        raise Unseen(f"the batch is a {type(batch).__name__}; want a numaml.Batch, arrays, tuples")
+
+
+def rebuilt(batch: Any, arrays: Iterator[Array]) -> Any:
+    """Such a batch of the next of these arrays, in the order of `leaves`."""
+    if isinstance(batch, np.ndarray):
+        return next(arrays)
     if isinstance(batch, tuple):
-        make = type(batch)._make if hasattr(batch, "_make") else type(batch)
-        return _together(list(batch), lambda *parts: make(parts))
-    if batch is None:
-        return [], lambda: None
-    raise Unseen(f"the batch is a {type(batch).__name__}; want a numaml.Batch, arrays, or tuples")
-
-
-def _together(parts: list[Any], make: Callable[..., Any]) -> tuple[list[Array], Callable[..., Any]]:
-    found = [leaves(part) for part in parts]
-
-    def rebuilt(*arrays: Array) -> Any:
-        rest, made = list(arrays), []
-        for own, one in found:
-            made.append(one(*rest[: len(own)]))
-            del rest[: len(own)]
-        return make(*made)
-
-    return [array for own, _ in found for array in own], rebuilt
+        parts = [rebuilt(part, arrays) for part in batch]
+        return batch._make(parts) if hasattr(batch, "_make") else tuple(parts)
+    if isinstance(batch, Batch):
+        return _batch(next(arrays), next(arrays))
+    if isinstance(batch, dict):
+        return {name: rebuilt(part, arrays) for name, part in batch.items()}
+    return None
 
 
 def _batch(x: Array, y: Array) -> Batch:

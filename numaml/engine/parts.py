@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..maml import Model
-from .models import leaves
+from ..maml import Model, offers
+from .models import leaves, rebuilt
 
 Array = np.ndarray[Any, Any]
 
@@ -45,14 +45,15 @@ def in_parts(
     if count < 2:
         yield len(S.x) if np.ndim(getattr(S, "x", 0)) > 2 else 1, (S, Q)
         return
-    arrays, rebuilt = leaves((S, Q))
+    arrays: list[Array] = []
+    leaves((S, Q), arrays)
     for start, stop in bounds(len(arrays[0]), count):
-        yield stop - start, rebuilt(*(array[start:stop] for array in arrays))
+        yield stop - start, rebuilt((S, Q), iter([array[start:stop] for array in arrays]))
 
 
-def parts_of(model: Model, theta: Array, S: Any, Q: Any, steps: int) -> int:
+def parts_of(model: Any, theta: Array, S: Any, Q: Any, steps: int) -> int:
     """How many parts these tasks are taken in."""
-    if theta.dtype.hasobject or not (isinstance(model, Foreseen) and np.ndim(S.x) == 3):
+    if theta.dtype.hasobject or not (offers(model, Foreseen) and np.ndim(S.x) == 3):
         return 1
     tasks, n, _ = S.x.shape
     each = theta.itemsize * model.trace_size(n, Q.x.shape[-2], steps)

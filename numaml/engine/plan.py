@@ -11,7 +11,7 @@ from ..weights.choice import layered, pays
 from .arguments import checked_tasks
 from .parts import in_parts
 from .recording import Unseen
-from .replayed import STORE, may_be_replayed, recordable
+from .replayed import STORE, may_be_replayed, of_arrays
 
 
 class Plan(NamedTuple):
@@ -86,7 +86,7 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
         replay = "plain: switched off, theta neither float32 nor float64, or NumPy raises errors"
     else:
         try:
-            key, _, _ = recordable(maml.exact, model, theta, *parts[0][1], alpha, steps)
+            key, _ = of_arrays(maml.exact, model, theta, *parts[0][1], alpha, steps)
             replay = STORE.state(key)
         except Unseen as error:
             replay = f"plain: {error}"

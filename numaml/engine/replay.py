@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .passes import once, placed, read, unjoined
-from .recording import Constant, Program, View
+from .recording import Constant, Program, Step, View, copied, reduced
 
 Array = np.ndarray[Any, Any]
 
@@ -16,13 +16,6 @@ LINE = 64  # bytes: blocks begin where a line of the cache does
 # Inputs and results up to this many bytes are copied; larger ones are read and written where the
 # caller has them, for a pass over memory costs more than making views anew.
 COPIED = 2**14
-
-
-# NumPy wants the result of these two by name.
-NAMED: dict[Any, Any] = {
-    np.maximum: lambda a, b, result: np.maximum(a, b, out=result),
-    np.minimum: lambda a, b, result: np.minimum(a, b, out=result),
-}
 
 
 class Recording:
@@ -33,65 +26,68 @@ class Recording:
 
     def __init__(self, program: Program, arrays: Sequence[Array]) -> None:
         program = unjoined(once(read(program)))
-        self.results = program.results
-        loose = {n for n, array in enumerate(arrays) if array.nbytes > COPIED}
-        loose |= {
-            view.value
-            for view in program.results
-            if _whole(view) and _bytes(view) > COPIED and view.value >= len(arrays)
-        }
-        sizes, block = placed(program, loose | set(range(len(arrays))))
+        back = {view.value for view in program.results}  # an input that is a result has memory here
+        read_there = [n for n, a in enumerate(arrays) if a.nbytes > COPIED and n not in back]
+        written = [v for v in program.results if v.value >= len(arrays) and _large_and_whole(v)]
+        self._there = {n: list[tuple[list[Any], int, View]]() for n in read_there}
+        self._there |= {view.value: [] for view in written}
+        self._read, self._written = read_there, written
+        self._own = [(np.empty_like(array, order="C"), n) for n, array in enumerate(arrays)
+                     if n not in self._there]  # fmt: skip
+        sizes, block = placed(program, {*self._there, *range(len(arrays))})
         memory = [_aligned(size) for size in sizes]
         self.bytes = sum(sizes)
-        own = [None if n in loose else np.empty_like(a, order="C") for n, a in enumerate(arrays)]
-        self._own = own
-        base = {value: memory[number] for value, number in block.items()}
-        base |= {n: array for n, array in enumerate(own) if array is not None}
-        self.steps: list[tuple[Any, list[Any]]] = []
-        self._loose: dict[int, list[tuple[list[Any], int, View]]] = {n: [] for n in loose}
-        for step in program.steps:
-            operands = [*step.fixed, *step.operands, step.result]
-            for place, one in enumerate(operands):
-                if isinstance(one, Constant):
-                    operands[place] = one.array
-                elif isinstance(one, View) and one.value in loose:
-                    self._loose[one.value].append((operands, place, one))
-                elif isinstance(one, View):
-                    operands[place] = _array(one, base[one.value])
-            self.steps.append((NAMED.get(step.function, step.function), operands))
-        self._kept = [None if v.value in loose else _array(v, base[v.value]) for v in self.results]
+        base: dict[int, Any] = {value: memory[number] for value, number in block.items()}
+        base |= {number: own for own, number in self._own}
+        self.steps = [self._laid_out(step, base) for step in program.steps]
+        self._kept = [None if view.value in self._there else _array(view, base[view.value])
+                      for view in program.results]  # fmt: skip
 
     def __call__(self, *arrays: Array) -> list[Array]:
         """The results for these inputs, in fresh arrays."""
-        for number, (array, own) in enumerate(zip(arrays, self._own, strict=True)):
-            if own is None:
-                self._bind(number, array)
-            else:
-                np.copyto(own, array)
-        results = [
-            self._fresh(v) if kept is None else kept
-            for v, kept in zip(self.results, self._kept, strict=True)
-        ]
+        for own, number in self._own:
+            np.copyto(own, arrays[number])
+        for number in self._read:
+            self._bind(number, arrays[number])
+        fresh = [np.empty(view.shape, view.dtype) for view in self._written]
+        for view, array in zip(self._written, fresh, strict=True):
+            self._bind(view.value, array)
         try:
             for function, operands in self.steps:
                 function(*operands)
         finally:
-            for places in self._loose.values():
+            for places in self._there.values():  # the caller's arrays are not kept
                 for operands, place, _ in places:
-                    operands[place] = None  # the caller's arrays are not kept
-        return [
-            result if kept is None else kept.copy()
-            for result, kept in zip(results, self._kept, strict=True)
-        ]
-
-    def _fresh(self, view: View) -> Array:
-        array = np.empty(view.shape, view.dtype)
-        self._bind(view.value, array)
-        return array
+                    operands[place] = None
+        there = iter(fresh)
+        return [next(there) if kept is None else kept.copy() for kept in self._kept]
 
     def _bind(self, value: int, array: Array) -> None:
-        for operands, place, view in self._loose[value]:
+        for operands, place, view in self._there[value]:
             operands[place] = _array(view, array)
+
+    def _laid_out(self, step: Step, base: dict[int, Any]) -> tuple[Any, list[Any]]:
+        function, operands = _arranged(step)
+        for place, one in enumerate(operands):
+            if isinstance(one, Constant):
+                operands[place] = one.array
+            elif isinstance(one, View) and one.value in self._there:
+                self._there[one.value].append((operands, place, one))
+            elif isinstance(one, View):
+                operands[place] = _array(one, base[one.value])
+        return function, operands
+
+
+def _arranged(step: Step) -> tuple[Any, list[Any]]:
+    """A function of NumPy, and its operands in its own order: nothing of Python in between."""
+    if step.function in (np.maximum, np.minimum):  # NumPy wants the result by name here
+        return lambda a, b, result: step.function(a, b, out=result), [*step.operands, step.result]
+    if step.function is copied:
+        return np.ndarray.__setitem__, [step.result, ..., *step.operands]
+    if step.function is reduced:
+        ufunc, axis, keepdims = step.fixed
+        return ufunc.reduce, [*step.operands, axis, None, step.result, keepdims]
+    return step.function, [*step.fixed, *step.operands, step.result]
 
 
 def _array(view: View, memory: Any) -> Array:
@@ -105,9 +101,6 @@ def _aligned(size: int) -> Array:
     return memory[start : start + size]
 
 
-def _bytes(view: View) -> int:
-    return int(np.prod(view.shape)) * view.dtype.itemsize
-
-
-def _whole(view: View) -> bool:
-    return not view.offset and view.strides == np.empty(view.shape, view.dtype).strides
+def _large_and_whole(view: View) -> bool:
+    array = np.empty(view.shape, view.dtype)
+    return not view.offset and view.strides == array.strides and array.nbytes > COPIED

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .models import identity, leaves
+from .models import identity, leaves, rebuilt
 from .recording import Unseen
 from .store import Store
 
@@ -20,33 +20,41 @@ REPLAYED = {"ignore", "warn"}
 
 def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
     """``core(model, theta, *batches, alpha, steps)``, from a recording if there is one."""
-    if not may_be_replayed(theta):
-        return _tuple(core(model, theta, *rest))
-    try:
-        key, function, arrays = recordable(core, model, theta, *rest)
-    except Unseen:
-        return _tuple(core(model, theta, *rest))
-    return STORE.run(key, function, arrays)
+    if may_be_replayed(theta):
+        try:
+            key, arrays = of_arrays(core, model, theta, *rest)
+        except Unseen:
+            pass
+        else:
+            return STORE.run(key, lambda: _function(core, model, *rest), arrays)
+    return _tuple(core(model, theta, *rest))
 
 
 def may_be_replayed(theta: Array) -> bool:
+    """Whether replaying is on, numbers are real, and nobody asks which operation overflowed."""
     return STORE.on and theta.dtype.kind == "f" and REPLAYED.issuperset(np.geterr().values())
 
 
-def recordable(
-    core: Any, model: Any, theta: Array, *rest: Any
-) -> tuple[Any, Callable[..., Any], list[Array]]:
-    """What tells a call from others, the call as a function of arrays alone, and these arrays."""
+def of_arrays(core: Any, model: Any, theta: Array, *rest: Any) -> tuple[Any, list[Array]]:
+    """What tells a call from others, and the arrays it is a function of."""
     *batches, alpha, steps = rest
-    whose, (found, rebuilt) = identity(model), leaves(tuple(batches))
-    arrays = [np.ascontiguousarray(array) for array in (theta, *found)]
-    arrays.insert(1, np.array(alpha, theta.dtype))
+    arrays = [theta, np.array(alpha, theta.dtype)]
+    for batch in batches:
+        leaves(batch, arrays)
+    arrays = [np.ascontiguousarray(array) if array.ndim else array for array in arrays]
+    shapes = tuple([(array.shape, array.dtype) for array in arrays])
+    return (core, identity(model), steps, shapes), arrays
+
+
+def _function(core: Any, model: Any, *rest: Any) -> Callable[..., Sequence[Any]]:
+    """The call as a function of arrays alone."""
+    *batches, _, steps = rest
 
     def function(theta: Array, alpha: Array, *arrays: Array) -> Sequence[Any]:
-        return _tuple(core(model, theta, *rebuilt(*arrays), alpha, steps))
+        found = iter(arrays)
+        return _tuple(core(model, theta, *(rebuilt(one, found) for one in batches), alpha, steps))
 
-    shapes = tuple((array.shape, array.dtype) for array in arrays)
-    return (core, whose, steps, shapes), function, arrays
+    return function
 
 
 def _tuple(results: Any) -> Sequence[Any]:

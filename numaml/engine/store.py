@@ -53,20 +53,19 @@ class Store:
         self._entries: OrderedDict[Any, Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def run(self, key: Any, function: Function, arrays: Sequence[Array]) -> list[Array]:
-        """``function(*arrays)``, replayed if it may be."""
+    def run(self, key: Any, made: Callable[[], Function], arrays: Sequence[Array]) -> Sequence[Any]:
+        """``made()(*arrays)``, replayed if it may be."""
         with self._lock:
             entry = self._entry(key)
-            due = SECOND if self._used() < self.bound else LATER
         if not entry.reason and entry.lock.acquire(blocking=False):  # else another thread is at it
             try:
-                if entry.recording is None and entry.calls >= due:
-                    self._record(entry, function, arrays)
+                if entry.recording is None and entry.calls >= self._due():
+                    self._record(entry, made(), arrays)
                 if entry.recording is not None:
                     return entry.recording(*arrays)
             finally:
                 entry.lock.release()
-        return [np.asarray(result) for result in function(*arrays)]
+        return made()(*arrays)
 
     def known(self) -> list[tuple[Any, tuple[int, int, int, str]]]:
         """Of every key how often it was called, its recording's steps and bytes, and the reason."""
@@ -86,15 +85,21 @@ class Store:
         return "recorded" if entry.calls else "first"
 
     def _entry(self, key: Any) -> Entry:
-        entry = self._entries.setdefault(key, Entry())
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = Entry()
+            if len(self._entries) > self.shapes:
+                self._entries.popitem(last=False)
         self._entries.move_to_end(key)
-        if len(self._entries) > self.shapes:
-            self._entries.popitem(last=False)
         entry.calls += 1
         return entry
 
+    def _due(self) -> int:
+        """The call that is recorded."""
+        return SECOND if self._used() < self.bound else LATER
+
     def _used(self) -> int:
-        return sum(e.recording.bytes for e in self._entries.values() if e.recording)
+        return sum(e.recording.bytes for e in list(self._entries.values()) if e.recording)
 
     def _record(self, entry: Entry, function: Function, arrays: Sequence[Array]) -> None:
         try:

@@ -9,7 +9,7 @@ from .losses import OF_CLASSES
 
 Array = np.ndarray[Any, Any]
 
-DTYPES = tuple(np.dtype(name) for name in ("float32", "float64", "complex128", "object"))
+DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "complex128", "object"))
 
 
 class Rows(NamedTuple):
@@ -66,30 +66,32 @@ def as_inputs(x: Any, theta: Array, sizes: Sequence[int]) -> Array:
             "columns features"
         )
     lead = theta.shape[:-1] or x.shape[:-2]
-    return for_tasks(x, (*lead, *x.shape[-2:]), 2, f"x, with theta {theta.shape},")
+    return for_tasks(x, (*lead, *x.shape[-2:]), 2, "x", theta)
 
 
 def as_targets(y: Any, x: Array, sizes: Sequence[int], loss: str) -> Array:
     """y as the loss wants it, with the task axes of x."""
-    rows = x.shape[:-1]
     if loss in OF_CLASSES:
-        return for_tasks(_as_classes(y, sizes), rows, 1, f"y, with x {x.shape} and {loss},")
-    y, shape = as_dtype(y, x.dtype, "y"), (*rows, sizes[-1])
-    return for_tasks(y, shape, 2, f"y, with x {x.shape}, sizes={sizes} and {loss},")
+        return for_tasks(_as_classes(y, sizes), x.shape[:-1], 1, f"y for {loss}", x)
+    y, shape = as_dtype(y, x.dtype, "y"), (*x.shape[:-1], sizes[-1])
+    return for_tasks(y, shape, 2, f"y for {loss}", x)
 
 
 def as_direction(v: Any, theta: Array, lead: tuple[int, ...], sizes: Sequence[int]) -> Array:
     """v for a Hessian-vector product: like θ, one row per task."""
     v = as_vector(as_dtype(v, theta.dtype, "v"), theta.shape[-1], sizes, "v")
-    return for_tasks(v, (*lead, theta.shape[-1]), 1, "v") if lead else v
+    return for_tasks(v, (*lead, theta.shape[-1]), 1, "v", theta) if lead else v
 
 
-def for_tasks(array: Array, shape: tuple[int, ...], own: int, what: str) -> Array:
+def for_tasks(array: Array, shape: tuple[int, ...], own: int, name: str, beside: Array) -> Array:
     """An array of this shape, or of its ``own`` last axes, to serve all tasks."""
     if array.shape == shape:
         return array
     if array.shape != shape[len(shape) - own :]:
-        raise ValueError(f"{what} has shape {array.shape}; want {shape}, or without its task axes")
+        raise ValueError(
+            f"{name} has shape {array.shape}, beside one of shape {beside.shape}; want {shape}, or "
+            f"{shape[len(shape) - own :]} for all tasks"
+        )
     return np.broadcast_to(array, shape)
 
 

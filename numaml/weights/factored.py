@@ -123,8 +123,12 @@ class Layered:
         means = [(W.mean(axis), np.add.reduce(b, axis) / len(b)) for W, b in self.layers]
         return pack([(W, b[0]) for W, b in means])
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def flat(self) -> Array:
+        """All of it as one array, the weights multiplied out."""
         return pack([(W.multiplied_out(), b.squeeze(-2)) for W, b in self.layers])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.flat()
 
 
 Vector = Array | Layered
@@ -141,13 +145,13 @@ def layers_of(theta: Vector, sizes: tuple[int, ...]) -> Sequence[tuple[Any, Arra
     """``[(W, b as a row (…, 1, n_out)), …]``."""
     if isinstance(theta, Layered):
         return theta.layers
-    return [(W, b[..., None, :]) for W, b in unpack(theta, sizes)]
+    return [(Factored(W), b[..., None, :]) for W, b in unpack(theta, sizes)]
 
 
 def gradient(outers: Sequence[Outer], theta: Vector) -> Vector:
     """The vector whose layers are Σ hᵀc and 1ᵀδ, in θ's form."""
     layers = [(Factored(None, pairs), row_sum(delta)) for pairs, delta in outers]
-    return Layered(layers) if isinstance(theta, Layered) else np.asarray(Layered(layers))
+    return Layered(layers) if isinstance(theta, Layered) else Layered(layers).flat()
 
 
 def _plus(total: Any, term: Any) -> Any:
