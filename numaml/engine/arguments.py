@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..maml import Lifting, Model, offers
+from ..weights.numbers import as_numbers
 
 Array = np.ndarray[Any, Any]
 
 
 def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
     """The arguments of a meta-gradient, checked before any work: what the cores above take."""
+    if not (hasattr(tasks, "support") and hasattr(tasks, "query")):
+        raise TypeError(f"tasks is {type(tasks).__name__}; want numaml.Tasks(support, query)")
     S, Q = tasks.support, tasks.query
     theta, S, Q, alpha, steps = checked(model, theta, S, Q, alpha=alpha, steps=steps)
     return model, theta, S, Q, alpha, steps
@@ -21,10 +24,12 @@ def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) 
 
 def checked(model: Any, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
     """(theta, *batches, alpha, steps), checked."""
-    theta, alpha, steps = checked_numbers(theta, alpha, steps)
-    if offers(model, Lifting):
+    if offers(model, Lifting):  # which looks at the numbers itself
         theta, *batches = model.checked(theta, *batches)
-    return theta, *batches, alpha, steps
+    else:
+        theta = as_numbers(theta, "theta")
+    theta = _row(theta)
+    return theta, *batches, checked_alpha(alpha, theta), checked_steps(steps)
 
 
 def checked_numbers(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
@@ -34,9 +39,12 @@ def checked_numbers(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int
 
 
 def checked_theta(theta: Any) -> Array:
-    """Meta-parameters as an array, or an error."""
-    theta = np.asarray(theta)
-    if theta.ndim != 1:
+    """Meta-parameters as one row of numbers, or an error."""
+    return _row(as_numbers(theta, "theta"))
+
+
+def _row(theta: Array) -> Array:
+    if theta.ndim != 1 or not theta.size:
         raise ValueError(f"theta has shape {theta.shape}; want one row (P,), shared by all tasks")
     return theta
 
@@ -44,27 +52,33 @@ def checked_theta(theta: Any) -> Array:
 def checked_alpha(alpha: Any, theta: Array) -> Any:
     """The inner learning rate as a Python float, in exact arithmetic as it is, or an error."""
     if theta.dtype.hasobject:
-        ring = type(theta[0])
-        if isinstance(alpha, float) and not issubclass(ring, float):
-            raise TypeError(
-                f"alpha is the float {alpha!r} and theta holds {ring.__name__}; "
-                "want an element of the same ring, e.g. Fraction(1, 10)"
-            )
-        return alpha
-    if not isinstance(alpha, (float, Real)):  # a float is seen at once
+        return _in_ring(alpha, theta)
+    if type(alpha) is not float and (not isinstance(alpha, Real) or isinstance(alpha, bool)):
         raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
     if not 0 <= float(alpha) < math.inf:
         raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
     return float(alpha)  # a NumPy float64 scalar would promote float32 arrays
 
 
+def _in_ring(alpha: Any, theta: Array) -> Any:
+    ring = type(theta[0])
+    if isinstance(alpha, (bool, float, complex, np.generic, type(None))):
+        raise TypeError(
+            f"alpha is {alpha!r}, a {type(alpha).__name__}, and theta holds {ring.__name__}; "
+            "want an element of the same ring, e.g. Fraction(1, 10)"
+        )
+    return alpha
+
+
 def checked_steps(steps: Any) -> int:
     """The number of inner steps, or an error."""
-    if isinstance(steps, bool) or not hasattr(steps, "__index__"):
-        raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
-    if operator.index(steps) < 0:
+    if type(steps) is not int:
+        if isinstance(steps, (bool, np.bool_, np.ndarray)) or not hasattr(steps, "__index__"):
+            raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
+        steps = operator.index(steps)
+    if steps < 0:
         raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
-    return operator.index(steps)
+    return steps
 
 
 def number(value: Any) -> Any:

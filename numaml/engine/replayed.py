@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..maml import Lifting, offers
 from .models import identity, leaves, rebuilt
+from .own import Own
 from .recording import Unseen
 from .store import Store
 
@@ -19,15 +21,20 @@ REPLAYED = {"ignore", "warn"}
 
 
 def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
-    """``core(model, theta, *batches, alpha, steps)``, from a recording if there is one."""
+    """``core(model, theta, *batches, alpha, steps)``, from a recording if there is one.
+
+    A model of one's own is looked at wherever it is run.
+    """
+    looked_at = model if offers(model, Lifting) else Own(model)
     if may_be_replayed(theta):
         try:
             key, arrays = of_arrays(core, model, theta, *rest)
         except Unseen:
             pass
         else:
-            return STORE.run(key, lambda: _function(core, model, *rest), arrays)
-    return _tuple(core(model, theta, *rest))
+            return STORE.run(key, lambda: _function(core, looked_at, *rest), arrays)
+    with np.errstate(under="ignore"):  # a number too small to matter
+        return _tuple(core(looked_at, theta, *rest))
 
 
 def may_be_replayed(theta: Array) -> bool:

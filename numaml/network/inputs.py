@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..weights.numbers import as_numbers
 from .losses import OF_CLASSES
 
 Array = np.ndarray[Any, Any]
-
-DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "complex128", "object"))
 
 
 class Rows(NamedTuple):
@@ -20,13 +19,8 @@ class Rows(NamedTuple):
 
 
 def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta") -> Array:
-    """An array with a dtype the core knows, and ``length`` numbers along the last axis."""
-    vector = np.asarray(vector)
-    if vector.dtype not in DTYPES:
-        raise TypeError(
-            f"{name} has dtype {vector.dtype}; want float32, float64, complex128 or object: "
-            f"convert it, e.g. {name}.astype(float)"
-        )
+    """Numbers, ``length`` of them along the last axis."""
+    vector = as_numbers(vector, name)
     if vector.shape[-1:] != (length,):
         raise ValueError(f"{name} has shape {vector.shape}; sizes={tuple(sizes)} need ({length},)")
     return vector
@@ -34,16 +28,26 @@ def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta
 
 def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
     """``array`` in θ's dtype if that loses no kind of number (complex, exact), else an error."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; want an array: fill or drop what is masked")
     array = np.asarray(array)
     if array.dtype == dtype:
         return array
     exact = not dtype.hasobject or array.dtype.kind in "iu"
-    if not (exact and np.can_cast(array.dtype, dtype, "same_kind")):
+    if array.dtype == np.longdouble or not (exact and np.can_cast(array.dtype, dtype, "same_kind")):
         raise TypeError(
             f"{name} has dtype {array.dtype} and theta {dtype}; want {name} to fit into theta's "
             "dtype: convert one of them with .astype"
         )
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):
+        fitting = array.astype(dtype)
+    if dtype.kind in "fc" and not np.isfinite(fitting).all() and np.isfinite(array).all():
+        where = tuple(np.argwhere(~np.isfinite(fitting))[0].tolist())
+        raise ValueError(
+            f"{name}{list(where)} is {array[where]}, beyond theta's {dtype}; scale {name}, or take "
+            "theta in float64"
+        )
+    return fitting
 
 
 def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
@@ -53,17 +57,22 @@ def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
             f"theta has dtype object and norm is {model.norm!r}; want floating-point theta: the "
             "square root in a normalisation has no exact value"
         )
-    x = as_inputs(batch.x, theta, model.sizes)
+    x = as_inputs(batch.x, theta, model)
     return Rows(x, as_targets(batch.y, x, model.sizes, model.loss))
 
 
-def as_inputs(x: Any, theta: Array, sizes: Sequence[int]) -> Array:
+def as_inputs(x: Any, theta: Array, model: Any) -> Array:
     """x (…, n, n_in) in θ's dtype, with the task axes of θ or its own."""
-    x = as_dtype(x, theta.dtype, "x")
+    x, sizes = as_dtype(x, theta.dtype, "x"), model.sizes
     if x.ndim < 2 or x.shape[-1] != sizes[0]:
         raise ValueError(
             f"x has shape {x.shape}; sizes={sizes} need (…, n, {sizes[0]}): rows are examples, "
             "columns features"
+        )
+    if model.norm == "batch" and len(sizes) > 2 and x.shape[-2] == 1:
+        raise ValueError(
+            "x has one row, and norm='batch' maps a row that is alone to the same numbers whatever "
+            "it is; take more rows together, or norm='layer'"
         )
     lead = theta.shape[:-1] or x.shape[:-2]
     return for_tasks(x, (*lead, *x.shape[-2:]), 2, "x", theta)

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..weights.factored import Layered, Vector, gradient, layers_of, lift
+from ..weights.numbers import as_numbers
 from ..weights.theta import Array, Layers, pack, size, unpack
 from . import inputs, settings
 from .activations import ACTIVATIONS, GAINS, Activation
 from .inputs import Rows
 from .losses import LOSSES
-from .normalisation import NORMS
+from .normalisation import NORMS, centred
 from .passes import backward, forward, r_backward, r_forward
 
 
@@ -42,7 +43,8 @@ class MLP:
         ``N(a) = (a − mean) / √(variance + 1e-5)``, the variance being the plain mean of squares.
         "batch": over the examples of the batch at hand, per task and feature, in training *and* at
         test, as MAML's own code does; no running statistics exist, so a prediction depends on the
-        other examples in its batch, and a batch of one example is mapped to b_l whatever it is.
+        other examples in its batch. A batch of one example, which would be mapped to b_l whatever
+        it is, is refused.
         "layer": over the features of each example. Either has no parameters: b plays the part of
         the shift, and theta's layout does not change. A constant feature is mapped to b_l.
 
@@ -192,7 +194,7 @@ class MLP:
         """
         if not isinstance(theta, Layered):
             theta = inputs.as_vector(theta, self.size, self.sizes)
-            x = inputs.as_inputs(x, theta, self.sizes)
+            x = as_numbers(inputs.as_inputs(x, theta, self), "x")
         return self._output(theta, x)
 
     def value(self, theta: Any, batch: Any) -> Any:
@@ -211,7 +213,8 @@ class MLP:
         """
         if not isinstance(batch, Rows):
             theta, batch = self.lift(theta, batch)
-        return LOSSES[self.loss](self._output(theta, batch.x), batch.y)[0]
+        with np.errstate(under="ignore"):
+            return LOSSES[self.loss](self._output(theta, batch.x), batch.y)[0]
 
     def linearize(self, theta: Any, batch: Any) -> tuple[Any, Array, Callable[[Any], Array]]:
         """Loss, its gradient, and its Hessian-vector product ``hvp(v) = H v``, from one trace.
@@ -252,11 +255,16 @@ class MLP:
         True
         """
         if isinstance(batch, Rows):
-            return self._linearize(theta, batch)
-        value, gradient, hvp = self._linearize(*self.lift(theta, batch))
+            with np.errstate(under="ignore"):
+                return self._linearize(theta, batch)
+        # Copies, for the product must be that of now whatever the caller's arrays become.
+        theta, (x, y) = self.checked(theta, batch)
+        theta, rows = theta.copy(), Rows(x.copy(), y.copy())
+        with np.errstate(under="ignore"):
+            value, gradient, hvp = self._linearize(*self.lift(theta, rows))
 
         def flat_hvp(v: Array) -> Array:
-            v = inputs.as_direction(v, np.asarray(theta), np.shape(value), self.sizes)
+            v = inputs.as_direction(v, theta, np.shape(value), self.sizes)
             return np.asarray(hvp(v))
 
         return value, np.asarray(gradient), flat_hvp
@@ -330,13 +338,17 @@ class MLP:
         W, b = zip(*layers_of(vector, self.sizes), strict=True)
         return [None, *W], [None, *b]
 
+    def _input(self, x: Array) -> Array:
+        return centred(x) if self.norm == "batch" and len(self.sizes) > 2 else x
+
     def _output(self, theta: Vector, x: Array) -> Array:
         s, _, _ = self._activation
-        return forward(*self._columns(theta), x, s, NORMS[self.norm])[2][-1]
+        with np.errstate(under="ignore"):  # a number too small to matter
+            return forward(*self._columns(theta), self._input(x), s, NORMS[self.norm])[2][-1]
 
     def _linearize(self, theta: Vector, batch: Rows) -> tuple[Any, Any, Callable[[Any], Any]]:
         (W, b), (s, s_prime, s_second) = self._columns(theta), self._activation
-        h, n, z = forward(W, b, batch.x, s, NORMS[self.norm])
+        h, n, z = forward(W, b, self._input(batch.x), s, NORMS[self.norm])
         value, delta_L, hessian = LOSSES[self.loss](z[-1], batch.y)
         outers, trace = backward(W, h, n, z, s_prime, delta_L)
         if s_second is None:  # then nobody asks for z and e again
@@ -344,8 +356,10 @@ class MLP:
 
         def hvp(v: Vector) -> Any:
             W_dot, b_dot = self._columns(v)
-            tangents = r_forward(W, W_dot, b_dot, trace)
-            delta_dot_L = hessian(tangents.z_dot[-1])
-            return gradient(r_backward(W, W_dot, trace, tangents, s_second, delta_dot_L), theta)
+            with np.errstate(under="ignore"):
+                tangents = r_forward(W, W_dot, b_dot, trace)
+                delta_dot_L = hessian(tangents.z_dot[-1])
+                outers = r_backward(W, W_dot, trace, tangents, s_second, delta_dot_L)
+                return gradient(outers, theta)
 
         return value, gradient(outers, theta), hvp

@@ -63,4 +63,13 @@ def over_features(a: Array) -> Normalised:
     return _normalise(a, column_sum, a.shape[-1])
 
 
+def centred(x: Array) -> Array:
+    """The network's inputs less their mean over examples, which N over examples takes away again.
+
+    N(x W) = N((x − mean x) W), and xᵀ c = (x − mean x)ᵀ c, for J leaves no mean in c. In single
+    precision x W has few digits left behind its mean where x lies far from 0.
+    """
+    return x - row_sum(x) / x.shape[-2]
+
+
 NORMS: dict[str | None, Norm] = {None: Plain, "batch": over_examples, "layer": over_features}
