@@ -47,11 +47,10 @@ class Step(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The steps, the views of the results, and the number of values that are inputs."""
+    """The steps, and the views of the results. The first values are the inputs."""
 
     steps: list[Step]
     results: tuple[View, ...]
-    inputs: int
 
 
 def record(function: Callable[..., Any], arrays: Sequence[Array]) -> tuple[list[Array], Program]:
@@ -63,11 +62,12 @@ def record(function: Callable[..., Any], arrays: Sequence[Array]) -> tuple[list[
         If anything was done that cannot be done again.
     """
     recorder = Recorder()
-    traced = [recorder.value(np.array(array)) for array in arrays]
-    results = function(*traced)
-    views = tuple(recorder.view(result) for result in results)
-    program = Program(recorder.steps, views, len(arrays))
-    return [np.array(result) for result in results], program
+    try:
+        results = function(*[recorder.value(np.array(array)) for array in arrays])
+        views = tuple(recorder.view(result) for result in results)
+        return [np.array(result) for result in results], Program(recorder.steps, views)
+    finally:
+        recorder.forget()
 
 
 class Recorder:
@@ -85,11 +85,20 @@ class Recorder:
         place = (start, stop, self.values)
         insort(self._living, place)
         owner = array if array.base is None else array.base
-        self._guards.append(ref(owner, lambda _: self._living.remove(place)))
+        self._guards.append(ref(owner, lambda _: self._dead(place)))
         self.values += 1
         traced = array.view(Traced)
         traced.recorder = self
         return traced
+
+    def _dead(self, place: tuple[int, int, int]) -> None:
+        if place in self._living:
+            self._living.remove(place)
+
+    def forget(self) -> None:
+        """Let go of all arrays, and of what waits for their end."""
+        self._guards.clear()
+        self._living.clear()
 
     def view(self, array: Any) -> View:
         """Where an array lies among the values."""
@@ -159,9 +168,8 @@ class Traced(np.ndarray[Any, Any]):
         plain = [_plain(one) for one in inputs]
         if method == "__call__" and not options and ufunc.nout == 1:
             return recorder.note(ufunc, (), inputs, ufunc(*plain))
-        asked = {
-            k: v for k, v in options.items() if (k, v) not in (("dtype", None), ("where", True))
-        }
+        usual = {"dtype": None, "where": True}
+        asked = {k: v for k, v in options.items() if k not in usual or v is not usual[k]}
         if method == "reduce" and set(asked) <= {"axis", "keepdims"}:
             axis, keep = asked.get("axis", 0), asked.get("keepdims", False)
             result = ufunc.reduce(*plain, axis=axis, keepdims=keep)
@@ -192,8 +200,10 @@ class Traced(np.ndarray[Any, Any]):
         total: Any = np.add.reduce(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]  # Traced is an array
         return total / (self.size // total.size)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def _written(self, *_: Any, **__: Any) -> Any:
         raise Unseen("a write into an array")
+
+    __setitem__ = sort = partition = fill = put = resize = setfield = byteswap = _written
 
     def _number(self, *_: Any) -> Any:
         raise Unseen("a number taken out of an array, or a branch on its value")

@@ -36,7 +36,7 @@ class Recording:
                      if n not in self._there]  # fmt: skip
         sizes, block = placed(program, {*self._there, *range(len(arrays))})
         memory = [_aligned(size) for size in sizes]
-        self.bytes = sum(sizes)
+        self.bytes = sum(sizes) + sum(own.nbytes for own, _ in self._own)
         base: dict[int, Any] = {value: memory[number] for value, number in block.items()}
         base |= {number: own for own, number in self._own}
         self.steps = [self._laid_out(step, base) for step in program.steps]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .recording import Unseen, record
+from .recording import Program, Unseen, record
 from .replay import Recording
 
 Array = np.ndarray[Any, Any]
@@ -27,14 +27,14 @@ Function = Callable[..., Any]  # of arrays, to a tuple of arrays
 # for longest goes first.
 BOUND, SHAPES = 2**28, 512
 SECOND = 2  # the call that is recorded
-LATER = 32  # where another has to go for it, for recording costs some ten calls
+LATER = 32  # calls until what had to go is recorded again, for recording costs some ten
 
 
 class Entry:
     """What is known of calls of some shapes."""
 
     def __init__(self) -> None:
-        self.calls, self.reason = 0, ""
+        self.calls, self.due, self.reason = 0, SECOND, ""
         self.recording: Recording | None = None
         self.lock = threading.Lock()
 
@@ -59,7 +59,7 @@ class Store:
             entry = self._entry(key)
         if not entry.reason and entry.lock.acquire(blocking=False):  # else another thread is at it
             try:
-                if entry.recording is None and entry.calls >= self._due():
+                if entry.recording is None and entry.calls >= entry.due:
                     self._record(entry, made(), arrays)
                 if entry.recording is not None:
                     return entry.recording(*arrays)
@@ -94,10 +94,6 @@ class Store:
         entry.calls += 1
         return entry
 
-    def _due(self) -> int:
-        """The call that is recorded."""
-        return SECOND if self._used() < self.bound else LATER
-
     def _used(self) -> int:
         return sum(e.recording.bytes for e in list(self._entries.values()) if e.recording)
 
@@ -115,7 +111,7 @@ class Store:
             entry.recording = recording
             for other in list(self._entries.values()):
                 if self._used() > self.bound and other is not entry:
-                    other.recording, other.calls = None, 0
+                    other.recording, other.due = None, other.calls + LATER
 
 
 def tried(function: Function, arrays: Sequence[Array]) -> Recording:
@@ -128,16 +124,22 @@ def tried(function: Function, arrays: Sequence[Array]) -> Recording:
         the same bits.
     """
     _, program = record(function, arrays)
-    recording, told = Recording(program, arrays), False
+    try:
+        return _tried(Recording(program, arrays), program, function, arrays)
+    except Unseen:
+        raise
+    except Exception as error:  # then rather no recording than no result
+        raise Unseen(f"the recording failed: {error!r}") from error
+
+
+def _tried(
+    recording: Recording, program: Program, function: Function, arrays: Sequence[Array]
+) -> Recording:
+    told = False
     for seed in range(3):
         other = other_numbers(arrays, seed)
-        try:
-            want, course = record(function, other)
-        except Unseen:
-            raise
-        except Exception as error:  # whatever a model does with numbers it does not like
-            raise Unseen(f"other numbers are refused: {error}") from error
-        if course != program:
+        want = [np.asarray(result) for result in function(*other)]
+        if record(function, other)[1] != program:
             raise Unseen("the course depends on the numbers, or a constant does")
         for got, wanted in zip(recording(*other), want, strict=True):
             if got.dtype != wanted.dtype or got.tobytes() != wanted.tobytes():
