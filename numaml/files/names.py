@@ -15,8 +15,9 @@ ROOT = __name__.removesuffix("files.names")  # of this package, wherever it was 
 def name_of(function: Any) -> str:
     """A function's own name, or where it was defined; with "<" in it if that does not tell which.
 
-    A ``__name__`` that was given to it by hand comes first. Lambdas and functions defined inside
-    of others have a "<" from Python, objects in whose `repr` is an address keep the one of that.
+    A ``__name__`` that was given to it by hand comes first. Functions of this package are called
+    by their names alone, wherever in it they are. Lambdas and functions defined inside of others
+    have a "<" from Python, objects in whose `repr` is an address keep the one of that.
 
     Examples
     --------
@@ -24,7 +25,7 @@ def name_of(function: Any) -> str:
     >>> name_of(re.sub)
     're.sub'
     >>> name_of(lambda: 0)
-    'numaml.<lambda>'
+    '<lambda>'
     """
     name, qualified = (getattr(function, key, None) for key in ("__name__", "__qualname__"))
     if isinstance(function, MethodType):
@@ -35,7 +36,7 @@ def name_of(function: Any) -> str:
     if qualified is None:
         return described(function)
     module = f"{getattr(function, '__module__', None)}."
-    return f"{'numaml.' if module.startswith(ROOT) else module}{qualified}"
+    return f"{'' if module.startswith(ROOT) else module}{qualified}"
 
 
 def described(thing: Any) -> str:

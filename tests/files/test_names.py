@@ -58,9 +58,9 @@ def named(function, name):
 HERE = __name__
 TELLING = {
     "a function": (at_the_top, f"{HERE}.at_the_top"),
-    "ours": (numaml.meta_gradient, "numaml.meta_gradient"),
+    "ours": (numaml.meta_gradient, "meta_gradient"),
     "ours, first-order": (
-        numaml.first_order_meta_gradient, "numaml.first_order_meta_gradient"),
+        numaml.first_order_meta_gradient, "first_order_meta_gradient"),
     "a method of the class": (Counts.of_the_class, f"{HERE}.Counts.of_the_class"),
     "an object that says its settings": (Told(0.25), "Told(rate=0.25, data=None)"),
     "its method": (Told(0.25).method, "Told(rate=0.25, data=None).method"),
@@ -68,14 +68,14 @@ TELLING = {
     "a local function with a name": (named(inside(), "mine"), "mine"),
     "a partial with a name": (named(functools.partial(at_the_top, 1), "mine"), "mine"),
     "an object with a name": (named(Counts(), "mine"), "mine"),
-    "shards": (numaml.sharded(None, 3), "numaml.meta_gradient over 3 shards"),
+    "shards": (numaml.sharded(None, 3), "meta_gradient over 3 shards"),
     "shards of a function": (
         numaml.sharded(None, 2, at_the_top), f"{HERE}.at_the_top over 2 shards"),
     "shards of a name": (
         numaml.sharded(None, 2, named(inside(), "mine")), "mine over 2 shards"),
     "shards of shards": (
         numaml.sharded(None, 2, numaml.sharded(None, 3)),
-        "numaml.meta_gradient over 3 shards over 2 shards"),
+        "meta_gradient over 3 shards over 2 shards"),
 }  # fmt: skip
 TELLING_NOTHING = {
     "a lambda": lambda *_: 0,
