@@ -2,12 +2,28 @@
 
 import pytest
 
-from numaml.weights import choice
+from numaml import engine
+from numaml.weights import factored
 
 
-@pytest.fixture(scope="module", params=[choice.FEW, 0], ids=["as it is", "as if large"])
-def handled(request):
-    """Small networks, held flat; and the same as sums of factors, the way large ones are."""
-    before, choice.FEW = choice.FEW, request.param
+@pytest.fixture
+def plain():
+    """Every call runs as the program stands, none is replayed: what a test changes is seen."""
+    before = engine.replaying(False)
     yield
-    choice.FEW = before
+    engine.replaying(before)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["as it is", "as if large"])
+def handled(request):
+    """Small networks, held flat; and layer by layer, the way large ones are.
+
+    Factors then pay longer than they do, so that both forms of a weight occur in small networks.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            patch.setattr(factored, "layered", lambda *_: True)
+            patch.setattr(factored, "pays", lambda rank, n_in, n_out: rank < n_in + n_out)
+        before = engine.replaying(False)
+        yield
+        engine.replaying(before)

@@ -61,9 +61,10 @@ BAD = {
     "one example without its axis": (
         lambda: MODEL.predict(THETA, np.ones(2)), ValueError, r"rows are examples"),
     "outputs": (lambda: MODEL.value(THETA, tasks(n_out=1)), ValueError,
-                r"y has shape \(5, 7, 1\); squared_error .* needs \(5, 7, 2\)"),
+                r"y, with x .* and squared_error, has shape \(5, 7, 1\); want \(5, 7, 2\)"),
     "task axes of theta and x": (
-        lambda: MODEL.value(np.zeros((4, MODEL.size)), tasks()), ValueError, r"same task axes"),
+        lambda: MODEL.value(np.zeros((4, MODEL.size)), tasks()), ValueError,
+        r"x, with theta \(4, 17\), has shape \(5, 7, 2\); want \(4, 7, 2\), or without its task"),
     "complex x": (
         lambda: MODEL.value(THETA, Batch(X + 1j, Y)), TypeError, r"complex128 and theta float64"),
     "complex y": (lambda: MODEL.value(THETA, Batch(X, Y + 1j)), TypeError, r"y has dtype complex"),
@@ -77,7 +78,8 @@ BAD = {
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, -C)), ValueError, r"-1 to -1"),
     "one-hot classes": (
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, np.eye(7, 4, dtype=int)
-                                 * np.ones((5, 1, 1), int))), ValueError, r"needs \(5, 7\)"),
+                                 * np.ones((5, 1, 1), int))), ValueError,
+        r"cross_entropy, has shape \(5, 7, 4\); want \(5, 7\), or without its task axes"),
     "float classes": (
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, Y)), TypeError,
         r"wants integer classes"),
@@ -85,7 +87,7 @@ BAD = {
         lambda: MODEL.linearize(THETA, tasks())[2](np.ones(3)), ValueError, r"v has shape \(3,\)"),
     "v of another number of tasks": (
         lambda: MODEL.linearize(THETA, tasks())[2](np.ones((4, MODEL.size))), ValueError,
-        r"v has shape \(4, 17\); want \(17,\) or \(5, 17\)"),
+        r"v has shape \(4, 17\); want \(5, 17\), or without its task axes"),
     "complex v": (
         lambda: MODEL.linearize(THETA, tasks())[2](1j * THETA), TypeError, r"v has dtype complex"),
     "NaN": (lambda: Batch(NAN, Y), ValueError, r"x\[1, 2, 0\] is nan; want finite"),

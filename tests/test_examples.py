@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,14 @@ def written(folder):
         elif path.suffix == ".png":
             assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
     return {path.name for path in folder.iterdir()}
+
+
+def test_the_readme_tells_of_every_example():
+    rows = [row for row in (EXAMPLES / "README.md").read_text().splitlines() if ".py](" in row]
+    told = {re.search(r"\]\(([\w/]+\.py)\)", row)[1] for row in rows}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == told - {"vectors/generate.py"}
+    for row in rows:
+        assert re.search(r"`python examples/[\w/]+\.py` \|.*(minutes?|seconds)", row), row
 
 
 def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys):

@@ -300,7 +300,7 @@ def gradient_times(factor, value=None):
             return exact, slope
         return (exact if value is None else value), slope * slope.dtype.type(factor)
 
-    gradient.calls = 0
+    gradient.calls, gradient.__name__ = 0, "a gradient with something wrong in it"
     return gradient
 
 
@@ -352,9 +352,9 @@ def test_divergence_says_cause_iteration_and_what_to_do(tmp_path, cause):
     ("changes", "message"),
     [
         ({"theta": np.where(np.arange(MODEL.size) == 5, np.nan, 0.0)}, r"theta\[5\] is nan; want"),
-        ({"alpha": -0.1}, r"alpha is -0.1; want an inner learning rate >= 0"),
+        ({"alpha": -0.1}, r"alpha is -0.1; want a finite number >= 0"),
         ({"alpha": np.nan}, "alpha is nan"),
-        ({"steps": -1}, "steps is -1; want an integer >= 0"),
+        ({"steps": -1}, "steps is -1; want K >= 0 inner steps"),
         ({"beta": np.inf}, "beta is inf"),
     ],
 )

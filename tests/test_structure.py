@@ -41,7 +41,7 @@ ROOMS = {
     "learners": ("training", "engine", "data", "files", "network"),
     "check": ("training", "engine", "data", "network", "weights"),
     "training": ("engine", "files", "maml"),
-    "engine": ("data", "network", "maml", "weights"),
+    "engine": ("data", "files", "network", "maml", "weights"),
     "data": ("files", "network"),
     "files": (),
     "network": ("weights",),

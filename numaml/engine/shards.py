@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.tasks import Batch, Tasks
+from ..files.names import name_of
 from .calls import meta_gradient
 from .parts import bounds, mean
 
@@ -48,7 +49,8 @@ def sharded(executor: Executor, shards: int, gradient: MetaGradient = meta_gradi
         If shards is not an integer >= 1; by the callable, if the tasks have no task axis or are
         fewer than the shards.
     RuntimeError
-        By the callable: if a shard could not be computed, with its tasks and the cause. Nothing is
+        By the callable: if a shard could not be computed, or what it gave is not a finite value and
+        a finite gradient of theta's shape and dtype; with its tasks and the cause. Nothing is
         averaged then, and the shards not yet begun are cancelled.
 
     Notes
@@ -90,10 +92,10 @@ def sharded(executor: Executor, shards: int, gradient: MetaGradient = meta_gradi
         def submit(part: Tasks) -> Future[Any]:
             return executor.submit(gradient, model, theta, part, alpha, steps)
 
-        return mean(_results(submit, parts, sizes), sizes)
+        return mean(_results(submit, parts, sizes, np.asarray(theta)), sizes)
 
     # What a checkpoint records: the bits depend on the number of shards.
-    over_shards.__name__ = f"{getattr(gradient, '__name__', repr(gradient))} over {shards} shards"
+    over_shards.__name__ = f"{name_of(gradient)} over {shards} shards"
     return over_shards
 
 
@@ -114,14 +116,16 @@ def _split(tasks: Tasks, shards: int) -> Iterator[Tasks]:
 
 
 def _results(
-    submit: Callable[[Tasks], Future[Any]], parts: list[Tasks], sizes: list[int]
+    submit: Callable[[Tasks], Future[Any]], parts: list[Tasks], sizes: list[int], theta: Array
 ) -> list[tuple[Any, Array]]:
     """What every shard gave, in order; or an error that names the one that failed."""
     futures, results = list[Any](), list[tuple[Any, Array]]()
     try:
         futures.extend(submit(part) for part in parts)
-        results.extend(future.result() for future in futures)
-    except Exception as error:
+        results.extend(_checked(future.result(), theta) for future in futures)
+    except KeyboardInterrupt:  # a worker's or our own: Ctrl-C reaches all processes
+        raise
+    except BaseException as error:  # a worker's SystemExit is no reason to end this program
         number = len(futures) if len(futures) < len(parts) else len(results)
         first = sum(sizes[:number])
         raise RuntimeError(
@@ -133,3 +137,18 @@ def _results(
         for future in futures:
             future.cancel()  # without effect on those that are done
     return results
+
+
+def _checked(result: Any, theta: Array) -> tuple[Any, Array]:
+    """What a shard gave, if it can be averaged with the others'."""
+    if not (isinstance(result, tuple | list) and len(result) == 2):
+        raise TypeError(f"got {type(result).__name__}, want (value, gradient)")
+    value, gradient = np.asarray(result[0]), np.asarray(result[1])
+    if value.shape != () or (gradient.shape, gradient.dtype) != (theta.shape, theta.dtype):
+        raise TypeError(
+            f"got a value of shape {value.shape} and a gradient {gradient.dtype} {gradient.shape}, "
+            f"want one number and {theta.dtype} {theta.shape}, as theta is"
+        )
+    if not theta.dtype.hasobject and not (np.isfinite(value) and np.isfinite(gradient).all()):
+        raise FloatingPointError("its value or its gradient is not finite")
+    return result[0], gradient

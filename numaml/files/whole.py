@@ -3,25 +3,36 @@
 import csv
 import io
 import os
+import re
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-UNFINISHED = ".unfinished"  # what the name of a file ends on while it is written
+from .own import check_own
+
+# What a file is called while it is written.
+UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.unfinished", re.DOTALL)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under another name and rename it: readers see the old one or the new.
 
+    Who may read and write an old one, may do so with the new.
+
     Raises
     ------
     OSError
-        If it cannot be written; what was there is then untouched.
+        If it cannot be written, or anything but a regular file of its own stands there: a link, a
+        folder, a device, … What was there is then untouched.
     """
-    unfinished = path.with_name(f".{path.name}.{os.urandom(4).hex()}{UNFINISHED}")
+    old = check_own(path)
+    unfinished = path.with_name(f".{path.name}.{os.urandom(4).hex()}.unfinished")
     try:
         with unfinished.open("xb") as file:
+            if old is not None and hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode) & 0o777)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -31,6 +42,13 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process left of files that it was writing there."""
+    for entry in list(os.scandir(folder)):
+        if UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            os.unlink(entry.path)
 
 
 def settle(folder: Path) -> None:

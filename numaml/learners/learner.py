@@ -1,26 +1,27 @@
 """A trained learner: meta-parameters with all that adapting them needs, in memory and as a file.
 
-The file is an uncompressed ``.npz`` of two arrays, ``learner`` (a description, JSON in UTF-8) and
-``theta``. Every byte of it follows from the learner, so `Learner.load` reads the two at the places
-where they must be, writes the file again in memory, and takes nothing that differs in one bit.
+The file is an archive (`numaml.files.archive`) of two arrays, ``learner`` (a description, JSON in
+UTF-8) and ``theta``. Every byte of it follows from the learner, and `Learner.load` takes nothing
+that differs in one bit from what `Learner.save` would write.
 """
 
 from __future__ import annotations
 
-import math
-import operator
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from io import BytesIO
-from numbers import Real
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..data.scaling import Scaling
 from ..data.tasks import Batch
+from ..engine.arguments import checked_alpha, checked_steps, checked_theta
 from ..engine.calls import adapt
+from ..files.archive import archive, arrays_of, text_of
+from ..files.own import open_given
 from ..network.mlp import MLP
 
 Array = np.ndarray[Any, Any]
@@ -32,9 +33,16 @@ FIELDS = (
 )  # fmt: skip
 DTYPES = ("float32", "float64")
 LONGEST = 1 << 22  # bytes of a description: names and scaling of some ten thousand columns
-MOST_STEPS = 1_000_000  # a number no learner needs, so that no file keeps its reader busy for ever
-LOCAL, HEAD = 30, 128  # bytes in front of a member of the archive, and of its array
-START = LOCAL + len("learner.npy") + HEAD  # of the description
+# No file takes more memory than it weighs: in an array, every label takes as much as the longest.
+LONGEST_LABEL, LABELS = 1000, 1 << 22  # characters of one, and of all as an array
+# No file keeps its reader busy: the work of an inner step is measured in multiplications with a
+# parameter, of which one takes some 5 ns. A layer takes as long as LAYER of them, for the calls,
+# and each of its outputs as long as OUTPUT, for the rows.
+MOST_WORK, LAYER, OUTPUT = 2 * 10**9, 30_000, 1000
+MOST_STEPS = 1_000_000  # that one may ask of `Learner.adapt`
+_shortener = Repr()
+_shortener.maxlist, _shortener.maxstring = 20, 80
+_short = _shortener.repr  # of labels in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +57,12 @@ class Learner:
     alpha : float
         Inner learning rate, >= 0.
     steps : int
-        Inner steps K that `adapt` takes if it is not told otherwise.
+        Inner steps K that `adapt` takes if it is not told otherwise. At most as many as take some
+        ten seconds.
     scaling : Scaling, optional
         What training standardised x and y by; `adapt` does the same, and undoes it in predictions.
     classes : (n_out,) array of int or str, optional
-        Labels of the outputs of a classifier; by default 0 … n_out − 1.
+        Labels of the outputs of a classifier, of at most 1000 characters; by default 0 … n_out − 1.
     provenance : dict
         Where the learner comes from; anything that JSON can hold. ``numaml adapt`` finds columns by
         ``"features"`` (a list of names) and ``"target"`` (a name).
@@ -89,10 +98,11 @@ class Learner:
     def __post_init__(self) -> None:
         if not isinstance(self.model, MLP):
             raise TypeError(f"model is {type(self.model).__name__}; want a numaml.MLP")
+        theta = _theta(self.theta, self.model)
         own = {
-            "theta": _theta(self.theta, self.model),
-            "alpha": _alpha(self.alpha),
-            "steps": _steps(self.steps),
+            "theta": theta,
+            "alpha": checked_alpha(self.alpha, theta),
+            "steps": _steps(self.steps, _most_steps(self.model)),
             "scaling": None if self.scaling is None else _scaling(self.scaling, self.model),
             "classes": None if self.classes is None else _classes(self.classes, self.model),
         }
@@ -100,6 +110,10 @@ class Learner:
             raise TypeError(f"provenance is {type(self.provenance).__name__}; want a dict")
         for name, value in own.items():
             object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle is made like any learner, its arrays read-only."""
+        return type(self), tuple(getattr(self, one.name) for one in fields(self))
 
     def adapt(self, x: Any, y: Any, steps: int | None = None) -> Adapted:
         """Adapt to one task: K gradient steps on its support set from theta.
@@ -136,7 +150,7 @@ class Learner:
         >>> learner.adapt([[-1.0], [1.0]], ["no", "yes"]).predict([[-2.0], [2.0], [3.0]])
         array(['no', 'yes', 'yes'], dtype='<U3')
         """
-        steps = self.steps if steps is None else _steps(steps)
+        steps = self.steps if steps is None else _steps(steps, MOST_STEPS)
         x = self._inputs(x)
         flat = np.ndim(y) == 1
         targets = self._targets(y, len(x))
@@ -176,7 +190,7 @@ class Learner:
         """
         from ..files.whole import write_whole
 
-        content = _archive(_description(self), self.theta)
+        content = _archived(_description(self), self.theta)
         _read(BytesIO(content))  # nothing is written that could not be read again
         write_whole(Path(path), content)
 
@@ -197,10 +211,8 @@ class Learner:
             If it is no learner, damaged, altered, or written by a newer numaml.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there; want a file that Learner.save wrote")
         try:
-            with path.open("rb") as file:
+            with open_given(path, "a file that Learner.save wrote") as file:
                 return _read(file)
         except OSError:
             raise
@@ -338,7 +350,8 @@ def _table(array: Any, name: str, columns: int) -> Array:
 
 
 def _theta(theta: Any, model: MLP) -> Array:
-    theta = np.array(theta)
+    theta = np.array(checked_theta(theta))
+    theta = theta.astype(theta.dtype.newbyteorder("="), copy=False)
     if theta.dtype not in map(np.dtype, DTYPES):
         raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)}")
     if theta.shape != (model.size,):
@@ -351,20 +364,16 @@ def _theta(theta: Any, model: MLP) -> Array:
     return theta
 
 
-def _alpha(alpha: Any) -> float:
-    if isinstance(alpha, bool) or not isinstance(alpha, Real):
-        raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
-    if not 0 <= float(alpha) < math.inf:
-        raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
-    return float(alpha)
+def _steps(steps: Any, most: int) -> int:
+    if checked_steps(steps) > most:
+        raise ValueError(f"steps is {steps}; want an integer from 0 to {most}, with this network")
+    return checked_steps(steps)
 
 
-def _steps(steps: Any) -> int:
-    if isinstance(steps, bool) or not hasattr(steps, "__index__"):
-        raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
-    if not 0 <= operator.index(steps) <= MOST_STEPS:
-        raise ValueError(f"steps is {steps}; want an integer from 0 to {MOST_STEPS}")
-    return operator.index(steps)
+def _most_steps(model: MLP) -> int:
+    """How many inner steps a learner may have."""
+    outputs = model.sizes[1:]
+    return MOST_WORK // (model.size + LAYER * len(outputs) + OUTPUT * sum(outputs))
 
 
 def _scaling(scaling: Any, model: MLP) -> Scaling:
@@ -380,13 +389,28 @@ def _scaling(scaling: Any, model: MLP) -> Scaling:
 
 
 def _classes(classes: Any, model: MLP) -> Array:
-    classes, n_out = np.array(classes), model.sizes[-1]
+    given, n_out = (
+        classes.tolist() if isinstance(classes, np.ndarray) else [*classes],
+        model.sizes[-1],
+    )
     if model.loss != "cross_entropy":
         raise ValueError(f'classes are for the loss "cross_entropy", not for {model.loss!r}')
+    longest = max((len(label) for label in given if isinstance(label, str)), default=0)
+    if longest > LONGEST_LABEL or longest * len(given) > LABELS:
+        raise ValueError(
+            f"classes has {len(given)} labels of up to {longest} characters; want at most "
+            f"{LONGEST_LABEL}, and {LABELS} in all if each were as long"
+        )
+    classes = np.array(given)
     if classes.dtype.kind not in "iuU":
         raise TypeError(f"classes has dtype {classes.dtype}; want integers, or strings")
     if classes.shape != (n_out,) or len(set(classes.tolist())) != n_out:
-        raise ValueError(f"classes is {classes.tolist()!r}; want {n_out} labels that differ")
+        raise ValueError(f"classes is {_short(given)}; want {n_out} labels that differ")
+    if classes.tolist() != given:
+        raise ValueError(
+            f"classes is {_short(given)}, as an array {_short(classes.tolist())}; want labels "
+            "of one kind, without zero bytes at their end"
+        )
     classes.setflags(write=False)
     return classes
 
@@ -399,12 +423,16 @@ def _numbered(y: Array, classes: Array | None, n_out: int) -> Array:
         classes = np.arange(n_out)
     named = classes.dtype.kind == "U"
     if len(y) and y.dtype.kind not in ("UOT" if named else "iu"):
-        raise TypeError(f"y has dtype {y.dtype}; want labels, each one of {classes.tolist()}")
+        raise TypeError(
+            f"y has dtype {y.dtype}; want labels, each one of {_short(classes.tolist())}"
+        )
     y = y.astype(str) if named else y
     found = y[:, None] == classes
     if not found.any(-1).all():
         row = int(np.argmin(found.any(-1)))
-        raise ValueError(f"y[{row}] is {y[row].item()!r}; want one of {classes.tolist()}")
+        raise ValueError(
+            f"y[{row}] is {_short(y[row].item())}; want one of {_short(classes.tolist())}"
+        )
     return found.argmax(-1)
 
 
@@ -432,32 +460,17 @@ def _description(learner: Learner) -> bytes:
 
 def _read(file: BinaryIO) -> Learner:
     """A learner, if the bytes are those that are written of it."""
-    there = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    start = file.read(START)
-    if start[LOCAL : START - HEAD] != b"learner.npy":
-        raise ValueError("it does not begin like one; want a file that Learner.save wrote")
-    length = int.from_bytes(start[18:22], "little") - HEAD
-    if not 0 < length <= LONGEST or START + length > there:
-        raise ValueError("it is cut off or damaged; copy it again")
-    text = file.read(length)
+    text = text_of(file, "learner", LONGEST)
     dtype, arguments = _parse(text)
-    size = arguments["model"].size
-    need = len(_archive(text, np.empty(0, dtype))) + size * dtype.itemsize
-    if there != need:
-        raise ValueError(f"it has {there} bytes and its network needs {need}; copy it again")
-    rest = file.read()
-    theta = np.frombuffer(rest, dtype, size, LOCAL + len("theta.npy") + HEAD)
-    if _archive(text, theta) != start + text + rest:
-        raise ValueError("it was damaged or altered since it was written; copy it again")
-    learner = Learner(theta=theta.astype(dtype.newbyteorder("=")), **arguments)
+    layout = {"learner": (np.uint8, len(text)), "theta": (dtype, arguments["model"].size)}
+    learner = Learner(theta=arrays_of(file, layout)["theta"], **arguments)
     if _description(learner) != text:
         raise ValueError("its description is not as Learner.save writes it; save the learner anew")
     return learner
 
 
-def _parse(text: bytes) -> tuple[np.dtype[Any], dict[str, Any]]:
-    """The dtype of theta as it is stored, and what else a learner is made of."""
+def _parse(text: bytes) -> tuple[str, dict[str, Any]]:
+    """The dtype of theta, and what else a learner is made of."""
     import json
 
     try:
@@ -476,39 +489,9 @@ def _parse(text: bytes) -> tuple[np.dtype[Any], dict[str, Any]]:
     if about["dtype"] not in DTYPES:
         raise ValueError(f"theta has dtype {about['dtype']!r}; want one of {', '.join(DTYPES)}")
     kept = {name: about[name] for name in ("alpha", "steps", "classes", "provenance")}
-    dtype = np.dtype(about["dtype"]).newbyteorder("<")
-    return dtype, {"model": model, "scaling": scaling, **kept}
+    return about["dtype"], {"model": model, "scaling": scaling, **kept}
 
 
-def _archive(text: bytes, theta: Array) -> bytes:
+def _archived(text: bytes, theta: Array) -> bytes:
     """The whole file."""
-    members = {"learner.npy": _npy(np.frombuffer(text, np.uint8)), "theta.npy": _npy(theta)}
-    return _zip(members)
-
-
-def _npy(array: Array) -> bytes:
-    """An array of one axis in NumPy's format 1.0, little-endian."""
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    head = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': ({len(array)},), }}"
-    magic = b"\x93NUMPY\x01\x00" + (HEAD - 10).to_bytes(2, "little")
-    return magic + head.encode().ljust(HEAD - 11) + b"\n" + array.tobytes()
-
-
-def _zip(members: dict[str, bytes]) -> bytes:
-    """A zip archive without compression, dated 1980-01-01.
-
-    Source: PKWARE's APPNOTE.TXT, sections 4.3.7, 4.3.12 and 4.3.16.
-    """
-    import struct
-    from zlib import crc32
-
-    body, directory = b"", b""
-    for name, content in members.items():
-        about = struct.pack(
-            "<5H3I2H", 20, 0, 0, 0, 0x21, crc32(content), len(content), len(content), len(name), 0
-        )
-        place = struct.pack("<3H2I", 0, 0, 0, 0, len(body))
-        directory += b"PK\1\2\x14\0" + about + place + name.encode()
-        body += b"PK\3\4" + about + name.encode() + content
-    sizes = (len(members), len(members), len(directory), len(body), 0)
-    return body + directory + b"PK\5\6" + struct.pack("<4H2IH", 0, 0, *sizes)
+    return archive({"learner": np.frombuffer(text, np.uint8), "theta": theta})

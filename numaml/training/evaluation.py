@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.arguments import checked
 from ..maml import Model, inner_loop, lifted
 
 Array = np.ndarray[Any, Any]
@@ -23,6 +24,11 @@ def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -
     -------
     losses : (K + 1, T) array
 
+    Raises
+    ------
+    TypeError, ValueError
+        As `numaml.meta_value`.
+
     Examples
     --------
     >>> import numpy as np, numaml
@@ -31,8 +37,9 @@ def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.evaluate(model, model.init(0), tasks, alpha=0.001, steps=10).shape
     (11, 600)
     """
-    taken = adapted(model, theta, tasks, alpha, steps)
-    return np.array([model.value(phi, query) for phi, query in taken])
+    with np.errstate(under="ignore"):
+        taken = adapted(model, theta, tasks, alpha, steps)
+        return np.array([model.value(phi, query) for phi, query in taken])
 
 
 def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:
@@ -49,12 +56,12 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
     Returns
     -------
     accuracies : (K + 1, T) array
-        Numbers from 0 to 1.
+        Numbers from 0 to 1; NaN where a score is not finite, as after steps that ran away.
 
     Raises
     ------
-    TypeError
-        If the query targets are not integer classes.
+    TypeError, ValueError
+        As `numaml.meta_value`; and if the query targets are not integer classes.
 
     Examples
     --------
@@ -69,17 +76,24 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
     y = np.asarray(tasks.query.y)
     if y.dtype.kind not in "iu":
         raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
-    taken = adapted(model, theta, tasks, alpha, steps)
-    return np.array(
-        [(model.predict(phi, query.x).argmax(-1) == y).mean(-1) for phi, query in taken]
-    )
+    with np.errstate(under="ignore"):
+        taken = adapted(model, theta, tasks, alpha, steps)
+        return np.array([_share_right(model.predict(phi, query.x), y) for phi, query in taken])
+
+
+def _share_right(scores: Array, y: Array) -> Array:
+    """Of the examples of each task; NaN where a score is no number, which no class is best of."""
+    right = (scores.argmax(-1) == y).mean(-1)
+    return np.where(np.isfinite(scores).all((-2, -1)), right, np.nan)
 
 
 def adapted(
     model: Model, theta: Array, tasks: Any, alpha: float, steps: int
 ) -> Iterator[tuple[Array, Any]]:
     """φ_k for k = 0, 1, …, K, each with the query set in the same form."""
-    phi, support, query = lifted(model, theta, tasks.support, tasks.query)
+    S, Q = tasks.support, tasks.query
+    theta, S, Q, alpha, steps = checked(model, theta, S, Q, alpha=alpha, steps=steps)
+    phi, support, query = lifted(model, theta, S, Q)
     yield phi, query
     for _ in range(steps):
         phi = inner_loop(model, phi, support, alpha, 1)
@@ -97,4 +111,5 @@ def mean_and_interval(losses: Array) -> tuple[Array, Array]:
         return losses[..., 0], np.full(losses.shape[:-1], np.nan)
     few, n = tasks < 30, tasks - 1
     t = 1.96 + few * (2.3722 / n + 2.8225 / n**2 + 2.5558 / n**3 + 1.5895 / n**4 + 1.4062 / n**6)
-    return losses.mean(-1), t * losses.std(-1, ddof=int(few)) / math.sqrt(tasks)
+    with np.errstate(under="ignore"):
+        return losses.mean(-1), t * losses.std(-1, ddof=int(few)) / math.sqrt(tasks)

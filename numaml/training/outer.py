@@ -3,23 +3,31 @@
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
 
 import math
+import operator
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..engine.arguments import checked_alpha, checked_steps, checked_theta
 from ..engine.calls import meta_gradient
 from ..files.lock import locked
-from ..files.whole import UNFINISHED
+from ..files.names import described, name_of
+from ..files.own import check_own
+from ..files.whole import remove_unfinished
 from ..maml import Model
+from .conditions import changes, conditions
 from .evaluation import adapted
-from .state import Moments, State
+from .generators import recorded, restored
+from .state import CHECKPOINT, DTYPES, FILES, Moments, State
 
 Array = np.ndarray[Any, Any]
 Source = Callable[["np.random.Generator"], Any]
@@ -42,15 +50,27 @@ def adam(theta: Array, gradient: Array, moments: Moments, beta: float) -> tuple[
     theta, moments
         New ones; nothing is changed in place.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If theta is not one row of finite numbers, gradient or moments are not like theta, or beta
+        is not a real number > 0.
+
     References
     ----------
     Kingma, Ba 2015, "Adam", Algorithm 1 in the efficient form of the end of section 2.
     """
-    first = 0.9 * moments.first + 0.1 * gradient
-    second = 0.999 * moments.second + 0.001 * (gradient * gradient)
-    t = moments.steps + 1
-    rate = beta * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)
-    theta = theta - rate * first / (np.sqrt(second) + 1e-8)  # (O1)
+    theta, beta = checked_theta(theta), _checked_beta(beta)
+    gradient = _checked_gradient(gradient, theta)
+    for name, moment in zip(("first", "second"), moments[:2], strict=True):
+        if moment.shape != theta.shape:
+            raise ValueError(f"moments.{name} has shape {moment.shape}, and theta {theta.shape}")
+    with np.errstate(under="ignore"):  # squares of small numbers, whatever the caller's state
+        first = 0.9 * moments.first + 0.1 * gradient
+        second = 0.999 * moments.second + 0.001 * (gradient * gradient)
+        t = moments.steps + 1
+        rate = beta * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)
+        theta = theta - rate * first / (np.sqrt(second) + 1e-8)  # (O1)
     return theta, Moments(first, second, t)
 
 
@@ -77,13 +97,17 @@ def train(
     Parameters
     ----------
     model : Model
-        `numaml.MLP`, or your own with ``value`` and ``linearize``.
-    theta : (P,) array
+        `numaml.MLP`, or your own with ``value`` and ``linearize``. A checkpoint knows it by its
+        fields if it is a dataclass, else by its `repr` without addresses: give your own a `repr`
+        that tells its settings.
+    theta : (P,) float32 or float64 array
         Where to start; its dtype is the dtype of training. Not changed.
     source : callable
-        ``source(rng) -> tasks``, e.g. `numaml.Sinusoids`. All its randomness must come from rng.
+        ``source(rng) -> tasks``, e.g. `numaml.Sinusoids`. All its randomness must come from rng, or
+        from generators that rng spawns. A checkpoint knows those that are frozen dataclasses, as
+        numaml's are, by their fields; others may be mended between two runs.
     alpha, steps
-        Inner learning rate and number of inner steps.
+        Inner learning rate and number of inner steps, as for `meta_gradient`.
     iterations : int
         Total number of outer steps, those of a resumed run included.
     beta : float
@@ -92,19 +116,23 @@ def train(
         Let it fall linearly to 0 at the last of the iterations, whose number is then fixed for
         the run.
     gradient : callable
-        `meta_gradient`, `first_order_meta_gradient`, or anything of the same signature.
+        `meta_gradient`, `first_order_meta_gradient`, or anything of the same signature whose
+        gradient has theta's shape and dtype. With a folder it must have a name that tells it from
+        others: that of a function at the top of a module, or a ``__name__`` given to it.
     rng : numpy Generator or int
-        Or a seed. The generator is advanced.
+        Or a seed. The generator is advanced. With a folder it must be one of NumPy's.
     folder : path, optional
         Where to keep ``checkpoint.npz``, ``metrics.csv`` and, with ``validate``,
         ``validation.csv``; without it nothing is written.
     resume : bool
         Continue from the checkpoint in ``folder`` if there is one, to the same bits as a run that
-        was never interrupted; ``theta`` and ``rng`` then count only where there is none.
+        was never interrupted: on the same processor, with the same NumPy and number of BLAS
+        threads, which the checkpoint notes. ``theta`` and ``rng`` count only where there is none.
     every : int
         Iterations between checkpoints, and between validations.
     validate : callable, optional
         ``validate(theta)`` -> a score, larger is better; called after every ``every``-th iteration.
+        (Neither it nor ``gradient`` can write to theta.)
         The meta-parameters with the highest score are kept as ``state.best``. It must depend on
         theta alone, or a resumed run differs from an uninterrupted one.
     progress : callable, optional
@@ -126,12 +154,21 @@ def train(
         If the meta-value, the meta-gradient, Adam's step or a score becomes NaN or infinite: with
         the cause, the iteration, and what to do. The folder is left as it is.
     KeyboardInterrupt
-        On Ctrl-C, after the iteration is complete and its checkpoint written.
+        On Ctrl-C, once the checkpoint is written: after the iteration is complete, or, where Ctrl-C
+        reached its workers or comes twice, of the one before. A program that handles Ctrl-C itself
+        goes on doing so.
     OSError
-        If the folder cannot be written; its last checkpoint stays.
-    ValueError
-        If theta is not finite, the source fails, or the checkpoint was made with other settings or
-        is unreadable.
+        If the folder cannot be written, or something but a file has the name of one of its files;
+        its last checkpoint stays.
+    TypeError, ValueError
+        If theta, a number or the gradient is not as said, the source fails, or the checkpoint is
+        unreadable, has more iterations, or was made with another model, gradient, ``every``,
+        ``validate`` (there or not, and its name), source or number.
+
+    Warns
+    -----
+    UserWarning
+        If a run is resumed on another processor, NumPy or number of BLAS threads.
 
     References
     ----------
@@ -147,18 +184,17 @@ def train(
     >>> sum(state.values[-50:]) < sum(state.values[:50])
     True
     """
-    _check_numbers(alpha, beta, steps=(steps, 0), iterations=(iterations, 0), every=(every, 1))
-    settings = _settings(gradient, theta, decay * iterations, alpha=alpha, steps=steps, beta=beta)
-    state = State(np.array(theta), np.random.default_rng(rng), settings=settings)
-    with locked(folder), _deferred_interrupt() as interrupted:
-        state = _begin(state, folder, resume)
+    theta, iterations = _start(theta), _checked_count("iterations", iterations, 0)
+    settings = _numbers(theta, alpha, steps, beta, every) | _decay(decay, iterations)
+    settings |= _parties(model, gradient, validate, source, folder, _checked_flag("resume", resume))
+    state = State(theta, np.random.default_rng(rng), settings=settings)
+    with _running(state, folder, resume, iterations, validate) as (state, interrupted):
         while state.iteration < iterations and not interrupted.is_set():
             _outer_step(state, model, source, gradient, folder)
             progress(state.iteration, state.values[-1])
-            if state.iteration % every == 0:
+            if state.iteration % settings["every"] == 0:
                 _keep(state, folder, validate)
-        _keep(state, folder)
-    return state
+    return _released(state)
 
 
 def _keep(state: State, folder: Any, validate: Callable[[Array], float] | None = None) -> None:
@@ -192,16 +228,51 @@ def _validate(state: State, validate: Callable[[Array], float], folder: Any) -> 
             f"validation at iteration {state.iteration} gave {score} {_rates(state)}; "
             f"{_kept(folder)}; want a number: try a smaller alpha or beta"
         )
-    if all(score > earlier for _, earlier in state.scores):
-        state.best = state.theta  # never changed in place
+    best = state.theta if all(score > earlier for _, earlier in state.scores) else state.best
+    state.best = best  # in one go with the score: Ctrl-C comes between calls
     state.scores.append((state.iteration, score))
 
 
 def _outer_step(
     state: State, model: Model, source: Source, gradient: MetaGradient, folder: Any
 ) -> None:
-    """One iteration, in place: tasks, meta-gradient, Adam."""
-    settings = state.settings
+    """One iteration, in place; if it fails or is cut, the state is as before."""
+    before = None if folder is None else recorded(state.rng)
+    try:
+        theta, moments, value = _stepped(state, model, source, gradient, folder)
+    except BaseException:
+        if before is not None:  # what is kept now draws the same tasks again
+            state.rng = restored(before)
+        raise
+    state.theta, state.moments = theta, moments
+    state.values.append(value)  # in one go with the others: Ctrl-C comes between calls
+
+
+def _stepped(
+    state: State, model: Model, source: Source, gradient: MetaGradient, folder: Any
+) -> tuple[Array, Moments, float]:
+    """Tasks, meta-gradient, Adam."""
+    settings, tasks = state.settings, _tasks(state, source, folder)
+    beta = settings["beta"]
+    if "decay" in settings:
+        beta *= 1 - state.iteration / settings["decay"]
+    with np.errstate(all="ignore"):  # found out below, with advice
+        result = gradient(model, state.theta, tasks, settings["alpha"], settings["steps"])
+        value, slope = _checked_result(result, state.theta)
+        theta, moments = adam(state.theta, slope, state.moments, beta)
+        # A gradient that is not finite makes a theta that is not.
+        finite = np.isfinite(theta).all() and np.isfinite(moments.second).all()
+        if not (finite and math.isfinite(value)):
+            cause, advice = _cause(state, model, tasks, value, slope)
+            raise FloatingPointError(
+                f"training diverged at iteration {state.iteration + 1}: {cause} {_rates(state)}; "
+                f"{_kept(folder)}; {advice}"
+            )
+    theta.setflags(write=False)
+    return theta, moments, value
+
+
+def _tasks(state: State, source: Source, folder: Any) -> Any:
     try:
         tasks = source(state.rng)
     except ValueError as error:
@@ -213,22 +284,7 @@ def _outer_step(
         raise TypeError(
             f"the source gave {type(tasks).__name__}; want numaml.Tasks(support, query)"
         )
-    beta = settings["beta"]
-    if "decay" in settings:
-        beta *= 1 - state.iteration / settings["decay"]
-    with np.errstate(all="ignore"):  # found out below, with advice
-        value, slope = gradient(model, state.theta, tasks, settings["alpha"], settings["steps"])
-        theta, moments = adam(state.theta, slope, state.moments, beta)
-        # A gradient that is not finite makes a theta that is not.
-        finite = np.isfinite(theta).all() and np.isfinite(moments.second).all()
-        if not (finite and math.isfinite(value)):
-            cause, advice = _cause(state, model, tasks, value, slope)
-            raise FloatingPointError(
-                f"training diverged at iteration {state.iteration + 1}: {cause} {_rates(state)}; "
-                f"{_kept(folder)}; {advice}"
-            )
-    state.theta, state.moments = theta, moments
-    state.values.append(float(value))
+    return tasks
 
 
 def _cause(state: State, model: Model, tasks: Any, value: Any, slope: Array) -> tuple[str, str]:
@@ -256,36 +312,142 @@ def _rates(state: State) -> str:
     return "(" + ", ".join(f"{n} = {state.settings[n]}" for n in ("alpha", "beta", "steps")) + ")"
 
 
-def _settings(gradient: MetaGradient, theta: Array, decay: int, **numbers: Any) -> dict[str, Any]:
-    name, theta = getattr(gradient, "__name__", repr(gradient)), np.asarray(theta)
-    if theta.dtype.kind in "fc" and not np.isfinite(theta).all():
+def _start(theta: Any) -> Array:
+    """A copy that nobody writes to."""
+    theta = np.array(checked_theta(theta))
+    if theta.dtype.name not in DTYPES:
+        raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)} to train")
+    if not np.isfinite(theta).all():
         index = np.argmin(np.isfinite(theta))
         raise ValueError(f"theta[{index}] is {theta[index]}; want finite numbers to start from")
-    plain = {key: n.item() if isinstance(n, np.generic) else n for key, n in numbers.items()}
-    settings = {**plain, "gradient": name, "size": len(theta), "dtype": str(theta.dtype)}
-    return settings | ({"decay": decay} if decay else {})
+    theta = theta.astype(theta.dtype.newbyteorder("="), copy=False)
+    theta.setflags(write=False)
+    return theta
 
 
-def _check_numbers(alpha: Any, beta: float, **counts: tuple[int, int]) -> None:
-    for name, (number, least) in counts.items():
-        if not hasattr(number, "__index__") or number < least:
-            raise ValueError(f"{name} is {number!r}; want an integer >= {least}")
-    if isinstance(alpha, Real) and not 0 <= float(alpha) < math.inf:
-        raise ValueError(f"alpha is {alpha!r}; want an inner learning rate >= 0")
-    if not 0 < beta < math.inf:
+def _released(state: State) -> State:
+    """The state for its user, who may write to its arrays."""
+    state.theta = state.theta.copy()
+    state.best = None if state.best is None else state.best.copy()
+    return state
+
+
+def _numbers(theta: Array, alpha: Any, steps: Any, beta: Any, every: Any) -> dict[str, Any]:
+    """The numbers that stay as they are when a run is resumed; Python's, which JSON can hold."""
+    return {
+        "alpha": checked_alpha(alpha, theta),
+        "steps": checked_steps(steps),
+        "beta": _checked_beta(beta),
+        "every": _checked_count("every", every, 1),
+        "size": len(theta),
+        "dtype": theta.dtype.name,
+    }
+
+
+def _decay(decay: Any, iterations: int) -> dict[str, Any]:
+    """The iteration at which the outer rate comes to 0, if it falls."""
+    return {"decay": iterations} if _checked_flag("decay", decay) else {}
+
+
+def _parties(
+    model: Any, gradient: Any, validate: Any, source: Any, folder: Any, resume: bool
+) -> dict[str, Any]:
+    """Who takes part in a run, by what tells them from others, for the checkpoint of a folder."""
+    if folder is None:
+        if resume:
+            raise ValueError("resume is True and there is no folder; name the folder of the run")
+        return {}
+    name = name_of(gradient)
+    if "<" in name:
+        raise ValueError(
+            f"gradient is {name}, which in a checkpoint would not tell it from others; define it "
+            "with def at the top of a module, or give it a name that does: "
+            "gradient.__name__ = 'mine, with two terms'"
+        )
+    frozen = is_dataclass(source) and vars(type(source))["__dataclass_params__"].frozen
+    return {
+        "model": described(model),
+        "gradient": name,
+        "validate": None if validate is None else name_of(validate),
+        "source": described(source) if frozen else None,
+    }
+
+
+def _checked_beta(beta: Any) -> float:
+    if isinstance(beta, (bool, np.bool_)) or not isinstance(beta, Real):
+        raise TypeError(f"beta is {beta!r}; want an outer learning rate > 0")
+    if not 0 < float(beta) < math.inf:
         raise ValueError(f"beta is {beta!r}; want an outer learning rate > 0")
+    return float(beta)
 
 
-def _begin(state: State, folder: Any, resume: bool) -> State:
+def _checked_count(name: str, number: Any, least: int) -> int:
+    integer = hasattr(number, "__index__") and not isinstance(number, bool | np.ndarray)
+    if not integer or operator.index(number) < least:
+        raise ValueError(f"{name} is {number!r}; want an integer >= {least}")
+    return operator.index(number)
+
+
+def _checked_flag(name: str, flag: Any) -> bool:
+    if not isinstance(flag, bool | np.bool_):
+        raise TypeError(f"{name} is {flag!r}; want True or False")
+    return bool(flag)
+
+
+def _checked_result(result: Any, theta: Array) -> tuple[float, Array]:
+    """What a user's gradient gave, if it is a value and a gradient."""
+    if not (isinstance(result, tuple | list) and len(result) == 2):
+        raise TypeError(f"gradient gave {type(result).__name__}; want (value, gradient)")
+    value, slope = result
+    if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiu":
+        raise TypeError(f"gradient gave the value {value!r:.200}; want one real number")
+    return float(value), _checked_gradient(slope, theta)
+
+
+def _checked_gradient(gradient: Any, theta: Array) -> Array:
+    if isinstance(gradient, np.ma.MaskedArray):
+        raise TypeError("the gradient is a masked array; want one number for each parameter")
+    gradient = np.asarray(gradient)
+    if gradient.shape != theta.shape or gradient.dtype != theta.dtype:
+        raise TypeError(
+            f"the gradient is {gradient.dtype} {gradient.shape}; want {theta.dtype} {theta.shape}, "
+            "as theta is"
+        )
+    return gradient
+
+
+@contextmanager
+def _running(
+    state: State, folder: Any, resume: bool, iterations: int, validate: Any
+) -> Iterator[tuple[State, threading.Event]]:
+    """Where a run starts from, and whether it is to end; it is kept at the end, be it by Ctrl-C.
+
+    Ctrl-C reaches the workers of a process too, and what these then fail with ends an iteration.
+    """
+    with locked(folder), _deferred_interrupt() as interrupted:
+        state = _begin(state, folder, resume, iterations, validate)
+        try:
+            yield state, interrupted
+        except BaseException as error:
+            if not (interrupted.is_set() or isinstance(error, KeyboardInterrupt)):
+                raise
+            _keep(state, folder)
+            raise KeyboardInterrupt from error
+        _keep(state, folder)
+
+
+def _begin(state: State, folder: Any, resume: bool, iterations: int, validate: Any) -> State:
     """The state to start from: the given one, or the folder's if it is to be resumed.
 
     It is written at once: a folder that is full is found out now, not after the first hour.
     """
     if folder is None:
         return state
-    for left in Path(folder).glob(f".*{UNFINISHED}"):  # by a run that was killed
-        left.unlink(missing_ok=True)
-    if not (Path(folder) / "checkpoint.npz").exists():
+    state.conditions = conditions()
+    for name in FILES:
+        check_own(Path(folder) / name)
+    remove_unfinished(Path(folder))
+    if check_own(Path(folder) / CHECKPOINT) is None:
         _keep(state, folder)
         return state
     if not resume:
@@ -293,23 +455,45 @@ def _begin(state: State, folder: Any, resume: bool) -> State:
             f"{folder} holds a checkpoint already; resume it (resume=True, on the command line "
             "--resume), or choose another folder"
         )
-    saved, settings = State.load(folder), state.settings
-    for name in settings | saved.settings:
-        was, wanted = saved.settings.get(name), settings.get(name)
-        if was != wanted:
-            raise ValueError(
-                f"{folder} was trained with {name} = {was!r}, not {wanted!r}; "
-                "resume it as it was, or choose another folder"
-            )
+    saved = State.load(folder)
+    _compare(saved, state, folder, iterations)
+    saved.theta.setflags(write=False)
+    saved.conditions = state.conditions
+    # Ctrl-C may have come between an iteration and its validation.
+    missed = saved.iteration and saved.iteration % state.settings["every"] == 0
+    if missed and validate is not None and (saved.scores or [(0, 0)])[-1][0] < saved.iteration:
+        _validate(saved, validate, folder)
     _keep(saved, folder)
     return saved
+
+
+def _compare(saved: State, state: State, folder: Any, iterations: int) -> None:
+    """Refuse to resume another run than was saved; warn of other conditions."""
+    for name in state.settings | saved.settings:
+        was, wanted = saved.settings.get(name), state.settings.get(name)
+        if was != wanted and not (name == "source" and None in (was, wanted)):
+            raise ValueError(
+                f"{folder} was trained with {name} = {was!r:.300}, not {wanted!r:.300}; "
+                "resume it as it was, or choose another folder"
+            )
+    if saved.iteration > iterations:
+        raise ValueError(
+            f"{folder} has {saved.iteration} iterations already, and iterations is {iterations}; "
+            f"want {saved.iteration} or more, or another folder"
+        )
+    if changed := changes(saved.conditions, state.conditions):
+        warnings.warn(
+            f"{folder} was trained on other conditions ({changed}): the last bits may not be those "
+            "of a run that was never interrupted",
+            stacklevel=6,
+        )
 
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[threading.Event]:
     """Ctrl-C sets the event, so that an iteration is never cut in two, and is raised at the end.
 
-    A second one cuts.
+    A second one cuts. Where Ctrl-C is handled by somebody else, or cannot be, it stays so.
     """
     asked = threading.Event()
 
@@ -318,13 +502,16 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         asked.set()
 
-    if threading.current_thread() is not threading.main_thread():
+    theirs = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    if theirs or threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    previous = signal.signal(signal.SIGINT, handler)
+    with suppress(ValueError):  # the main thread of a subinterpreter
+        signal.signal(signal.SIGINT, handler)
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, previous)
+        if signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     if asked.is_set():
         raise KeyboardInterrupt

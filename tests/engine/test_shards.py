@@ -6,7 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
@@ -202,6 +208,104 @@ def test_a_process_that_dies_is_reported(tmp_path):
         pytest.raises(RuntimeError, match=r"shard \d of 3 \(tasks .*BrokenProcessPool.*nothing"),
     ):
         numaml.sharded(executor, 3, gradient)(*case())
+
+
+def wrong(change):
+    """A gradient that gives something else for the shard of two tasks, which is the first of 3."""
+
+    def gradient(model, theta, tasks, alpha, steps):
+        result = numaml.meta_gradient(model, theta, tasks, alpha, steps)
+        return change(*result) if len(tasks.support.x) == 2 else result
+
+    return gradient
+
+
+def at_place(value):
+    return lambda v, g: (v, np.where(np.arange(len(g)) == 7, value, g))
+
+
+GIVEN = {
+    "one number": (lambda v, g: (v, 1.0), r"a gradient float64 \(\), want .* float64 \(276,\)"),
+    "a column": (lambda v, g: (v, g[:, None]), r"float64 \(276, 1\)"),
+    "one too many": (lambda v, g: (v, np.append(g, 0)), r"float64 \(277,\)"),
+    "another dtype": (lambda v, g: (v, g.astype("f4")), r"float32 \(276,\)"),
+    "integers": (lambda v, g: (v, g.astype(int)), r"int64"),
+    "complex numbers": (lambda v, g: (v, g + 0j), r"complex128"),
+    "nothing": (lambda v, g: None, r"got NoneType, want \(value, gradient\)"),
+    "no value": (lambda v, g: g, r"got ndarray, want \(value, gradient\)"),
+    "a value for each task": (lambda v, g: ([v, v], g), r"a value of shape \(2,\)"),
+    "a value that is text": (lambda v, g: ("a", g), r"TypeError"),
+    "NaN as value": (lambda v, g: (np.nan, g), r"not finite"),
+    "an infinite value": (lambda v, g: (-np.inf, g), r"not finite"),
+    "NaN": (at_place(np.nan), r"not finite"),
+    "infinity": (at_place(np.inf), r"not finite"),
+}
+
+
+@pytest.mark.parametrize("what", GIVEN)
+@pytest.mark.parametrize("executor", [Now, lambda: Backwards(3)], ids=["now", "backwards"])
+def test_a_shard_that_gives_something_else_is_named(what, executor):
+    change, message = GIVEN[what]
+    said = r"shard 1 of 3 \(tasks 0 to 1\) failed: .*" + message + ".*; nothing was averaged"
+    with pytest.raises(RuntimeError, match=said):
+        numaml.sharded(executor(), 3, wrong(change))(*case())
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c16"])
+def test_a_shards_dtype_is_thetas(dtype):
+    arguments = case(dtype=dtype)
+    assert numaml.sharded(Now(), 3, wrong(lambda v, g: (v, g)))(*arguments)[1].dtype == dtype
+    with pytest.raises(RuntimeError, match=r"shard 1 of 3"):
+        numaml.sharded(Now(), 3, wrong(lambda v, g: (v, g.astype("c8"))))(*arguments)
+
+
+def leaves(*_):
+    sys.exit(3)
+
+
+def leaves_at_once(*_):
+    os._exit(3)
+
+
+class Odd(BaseException):
+    """No Exception."""
+
+
+def raises_odd(*_):
+    raise Odd("odd")
+
+
+LEAVING = {leaves: "SystemExit: 3", leaves_at_once: "BrokenProcessPool", raises_odd: "Odd: odd"}
+
+
+@pytest.mark.parametrize("gradient", LEAVING)
+def test_a_worker_that_leaves_does_not_end_the_program(gradient):
+    message = r"shard \d of 3 \(tasks \d to \d\) failed: " + LEAVING[gradient]
+    executors = [ProcessPoolExecutor(2, get_context("fork"))]
+    if gradient is not leaves_at_once:
+        executors += [ThreadPoolExecutor(2), Straight()]
+    for executor in executors:
+        with executor, pytest.raises(RuntimeError, match=message):
+            numaml.sharded(executor, 3, gradient)(*case())
+
+
+class Straight(Executor):
+    """An executor that lets everything through as it is submitted."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("executor", [Straight, lambda: ThreadPoolExecutor(2)])
+def test_ctrl_c_in_a_worker_is_ctrl_c(executor):
+    with pytest.raises(KeyboardInterrupt):
+        numaml.sharded(executor(), 3, interrupted)(*case())
 
 
 # Dask's teardown leaves sockets to the garbage collector and says so.

@@ -1,5 +1,8 @@
 """A learner in the user's units, and its threads."""
 
+import copy
+import dataclasses
+import pickle
 import threading
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 import numaml
 from numaml import MLP, Adapted, Learner, Scaling
+from numaml.learners import learner as module
 
 MODEL = MLP((3, 8, 2), "tanh")
 CLASSIFIER = MLP((4, 9, 3), loss="cross_entropy", norm="layer")
@@ -123,8 +127,8 @@ BAD = {
     "no MLP": (lambda: Learner("MLP", [1.0], 0.1, 1), "model is str; want a numaml.MLP"),
     "alpha negative": (lambda: regression(alpha=-0.1), "want a finite number >= 0"),
     "alpha true": (lambda: regression(alpha=True), "alpha is True"),
-    "steps negative": (lambda: regression(steps=-1), "steps is -1; want an integer from 0 to"),
-    "steps without end": (lambda: regression(steps=10**9), "from 0 to 1000000"),
+    "steps negative": (lambda: regression(steps=-1), "steps is -1; want K >= 0 inner steps"),
+    "steps without end": (lambda: regression(steps=10**9), "want an integer from 0 to 28551"),
     "steps 1.5": (lambda: regression(steps=1.5), "steps is 1.5; want an integer"),
     "scale zero": (
         lambda: regression(scaling=UNITS._replace(x_scale=[1.0, 0.0, 1.0])), "want numbers > 0"),
@@ -212,3 +216,94 @@ def test_numpys_state_is_left_alone(tmp_path):
     after = np.random.get_state()  # noqa: NPY002
     assert np.array_equal(before[1], after[1])
     assert before[2:] == after[2:]
+
+
+COPIES = {
+    "pickle": lambda one: pickle.loads(pickle.dumps(one)),  # noqa: S301  # our own
+    "an old pickle": lambda one: pickle.loads(pickle.dumps(one, 2)),  # noqa: S301  # our own
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+    "replace": dataclasses.replace,
+}
+
+
+def unadapted(learner):
+    return Adapted(learner, learner.theta)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_keeps_its_numbers_too(how):
+    for learner in (regression(), classification(provenance={"a": [1]})):
+        inside = COPIES[how](unadapted(learner)).learner
+        for again in (COPIES[how](learner), inside):
+            assert np.array_equal(again.theta, learner.theta)
+            assert (again.alpha, again.steps) == (learner.alpha, learner.steps)
+            assert again.provenance == learner.provenance
+            arrays = [again.theta, *(again.scaling or ()), again.classes]
+            for array in (one for one in arrays if one is not None):
+                assert not array.flags.writeable
+    assert COPIES["deepcopy"](learner).provenance["a"] is not learner.provenance["a"]
+
+
+LABELS = {
+    "too long": (["a" * 1001, "b", "c"], "labels of up to 1001 characters; want at most 1000"),
+    "too long as an array": (
+        np.array(["a" * 1001, "b", "c"]), "labels of up to 1001 characters; want at most 1000"),
+    "zero bytes": (["a\0", "b", "c"], "without zero bytes at their end"),
+    "of two kinds": ([1, "2", 3], "want labels of one kind"),
+    "with None": (["a", None, "c"], "want integers, or strings"),
+    "with NaN": (["a", float("nan"), "c"], "want labels of one kind"),
+    "beyond 64 bits": ([1, 2, 2**70], "want integers, or strings"),
+    "of two signs": ([-1, 2, 2**63], "want integers, or strings"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LABELS)
+def test_labels_that_an_array_would_change_are_refused(what):
+    labels, message = LABELS[what]
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
+        classification(classes=labels)
+    assert len(str(caught.value)) < 1000
+
+
+def test_labels_of_a_thousand_characters_are_kept():
+    long = ["a" * 1000, "b", "\u2028" * 1000]
+    assert classification(classes=long).classes.tolist() == long
+
+
+def test_so_many_labels_that_one_long_one_would_make_them_large():
+    model = MLP((1, 5000), loss="cross_entropy")
+    labels = [str(number) for number in range(5000)]
+    assert len(Learner(model, model.init(0), 0.1, 1, classes=labels).classes) == 5000
+    with pytest.raises(ValueError, match="has 5000 labels of up to 900 characters; want at most"):
+        Learner(model, model.init(0), 0.1, 1, classes=[*labels[1:], "a" * 900])
+
+
+COSTS = {(1, 40, 40, 1): 1000, (784, 256, 128, 64, 64, 5): 200, (1, 100_000, 1): 10}
+
+
+@pytest.mark.parametrize("sizes", COSTS)
+def test_steps_are_bounded_by_what_adapting_costs(sizes):
+    """Some ten seconds, by a rule; what is of use is far below."""
+    model = MLP(sizes)
+    theta = model.init(0, np.float32)
+    with pytest.raises(ValueError, match="want an integer from 0 to") as caught:
+        Learner(model, theta, 1e-9, 10**6)
+    most = int(str(caught.value).split(" from 0 to ")[1].split(",")[0])
+    assert COSTS[sizes] < most < 10**6
+    assert Learner(model, theta, 1e-9, most).steps == most
+
+
+def test_who_adapts_may_ask_for_more_steps_than_a_learner_may_have(monkeypatch):
+    learner, (x, y) = regression(), rows()[0]
+    monkeypatch.setattr(module, "MOST_WORK", 10 * 70_050)  # ten steps of MODEL
+    with pytest.raises(ValueError, match="want an integer from 0 to 10, with this network"):
+        dataclasses.replace(learner, steps=11)
+    assert learner.adapt(x, y, 11).phi.shape == (MODEL.size,)
+    with pytest.raises(ValueError, match="want an integer from 0 to 1000000"):
+        learner.adapt(x, y, 10**6 + 1)
+
+
+def test_a_theta_of_another_byte_order_is_kept_as_it_is_worth():
+    theta = MODEL.init(0)
+    assert np.array_equal(Learner(MODEL, theta.astype(">f8"), 0.1, 1).theta, theta)

@@ -160,7 +160,7 @@ def test_divergence_stops_with_its_cause_and_keeps_the_last_checkpoint(tmp_path)
         poisoned.calls += 1
         return (np.nan if poisoned.calls == 25 else value), gradient
 
-    poisoned.calls = 0
+    poisoned.calls, poisoned.__name__ = 0, "NaN at the 25th call"
     message = r"iteration 25: the meta-value is nan .*alpha = 0.01, beta = 0.001, steps = 2.*"
     with pytest.raises(FloatingPointError, match=message + r"last good checkpoint: iteration 20"):
         run(tmp_path, gradient=poisoned)
@@ -190,13 +190,18 @@ def test_a_gradient_that_is_not_finite_is_divergence():
     [
         ({"iterations": -1}, "iterations is -1; want an integer >= 0"),
         ({"iterations": 1.5}, "iterations is 1.5"),
+        ({"iterations": True}, "iterations is True; want an integer"),
         ({"every": 0}, "every is 0; want an integer >= 1"),
         ({"beta": 0.0}, "beta is 0.0; want an outer learning rate > 0"),
         ({"beta": np.nan}, "beta is nan"),
+        ({"beta": True}, "beta is True; want an outer learning rate > 0"),
+        ({"beta": 1e-3 + 0j}, r"beta is \(0.001\+0j\); want an outer"),
+        ({"every": 2.0}, "every is 2.0; want an integer >= 1"),
+        ({"resume": True}, "resume is True and there is no folder"),
     ],
 )
 def test_bad_arguments(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         run(**change)
 
 
@@ -343,7 +348,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resumes_to_the_same_bits(tmp_path):
     assert "KeyboardInterrupt" in errors
     stopped = State.load(tmp_path).iteration
     assert stopped >= 20
-    resumed = run(tmp_path, stopped + 30, resume=True)
+    resumed = run(tmp_path, stopped + 30, resume=True, every=10**9)
     assert same(resumed, run(iterations=stopped + 30))
 
 

@@ -1,4 +1,4 @@
-"""Either representation of fast weights, forced: the same numbers, whatever the rule would do."""
+"""Either form of adapted weights, forced: the same numbers, whatever the rule would choose."""
 
 import math
 from fractions import Fraction
@@ -8,125 +8,153 @@ import pytest
 
 import numaml
 from numaml import check
-from numaml.network import mlp
-from numaml.network.activations import ACTIVATIONS
 from numaml.weights import factored
+from numaml.weights.factored import Factored, Layered
 
 from ..cases import build
+from ..maml.test_exact import true_meta_gradient
 
 # The two sum in another order: some thousand roundings of float64, on well-scaled networks.
 SUMMED_OTHERWISE = 1e-13
 SIZES = (4, 7, 6, 3)  # every axis its own size; 5 tasks, 8 support and 9 query examples
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 
 @pytest.fixture
 def large(monkeypatch):
-    """Small networks handled as large ones are."""
-    monkeypatch.setattr(factored, "FEW", 0)
+    """Small networks are kept layer by layer, as large ones are."""
+    monkeypatch.setattr(factored, "layered", lambda *_: True)
 
 
 @pytest.fixture
 def forced(monkeypatch, large):
-    """A call with factors never multiplied out, or always; theta is a sum in both."""
+    """A call with factors never multiplied out, or always."""
 
-    def run(function, pays, *arguments):
+    def run(function, pay, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(factored, "pays", lambda rank, *_: pays or not rank)
+            patch.setattr(factored, "pays", lambda *_: pay)
             return function(*arguments)
 
     return run
+
+
+def assert_same(got, want):
+    for a, b in zip(got, want, strict=True):
+        assert check.relative_error(a, b) < SUMMED_OTHERWISE
 
 
 @pytest.mark.parametrize("norm", [None, "batch", "layer"])
 @pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
 @pytest.mark.parametrize("tasks", [None, 5])
 @pytest.mark.parametrize("steps", [0, 1, 4])
-def test_both_representations_agree(forced, norm, loss, tasks, steps):
+def test_all_forms_agree(monkeypatch, norm, loss, tasks, steps):
     case = build(SIZES, "tanh", loss, tasks, 8, 9, 0.1, steps, 0, norm)
-    for function in (numaml.meta_gradient, numaml.first_order_meta_gradient):
-        thin = forced(function, True, *case.arguments)
-        dense = forced(function, False, *case.arguments)
-        for a, b in zip(thin, dense, strict=True):
-            assert check.relative_error(a, b) < SUMMED_OTHERWISE
     adapt = (case.model, case.theta, case.tasks.support, case.alpha, steps)
-    thin, dense = (forced(numaml.adapt, pays, *adapt) for pays in (True, False))
-    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
+
+    def results():
+        return [
+            *numaml.meta_gradient(*case.arguments),
+            *numaml.first_order_meta_gradient(*case.arguments),
+            numaml.meta_value(*case.arguments),
+            numaml.adapt(*adapt),
+            case.model.linearize(case.theta, case.tasks.support)[2](case.v),
+        ]
+
+    flat = results()
+    monkeypatch.setattr(factored, "layered", lambda *_: True)
+    for pay in (True, False):
+        monkeypatch.setattr(factored, "pays", lambda *_, pay=pay: pay)
+        assert_same(results(), flat)
 
 
-@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize("pay", [True, False])
 @pytest.mark.parametrize("norm", [None, "batch"])
-def test_a_forced_representation_against_the_complex_step(forced, pays, norm):
+def test_a_forced_form_against_the_complex_step(forced, pay, norm):
     case = build(SIZES, "softplus", "cross_entropy", 5, 8, 9, 0.1, 3, 1, norm)
 
     def value(theta):
         return numaml.meta_value(case.model, theta, *case.arguments[2:])
 
-    gradient = forced(numaml.meta_gradient, pays, *case.arguments)[1]
-    along_v = forced(check.complex_step, pays, value, case.theta, case.v)
+    gradient = forced(numaml.meta_gradient, pay, *case.arguments)[1]
+    along_v = forced(check.complex_step, pay, value, case.theta, case.v)
     assert abs(gradient @ case.v - along_v) < SUMMED_OTHERWISE * np.linalg.norm(gradient)
 
 
 def exact_case(element):
     rng = np.random.default_rng(2)
-    model = numaml.MLP((3, 4, 2), "square")
+    model = numaml.MLP((3, 2, 1), "square")
 
     def elements(*shape):
         flat = [element(n) for n in rng.integers(1, 100, math.prod(shape)).tolist()]
         return np.array(flat, object).reshape(shape)
 
-    batch = [numaml.Batch(elements(5, n, 3), elements(5, n, 2)) for n in (2, 1)]
+    batch = [numaml.Batch(elements(2, n, 3), elements(2, n, 1)) for n in (2, 1)]
     return model, elements(model.size), numaml.Tasks(*batch), element(3), 2
 
 
-def test_a_network_of_one_layer_may_be_factored(forced):
-    case = build((4, 3), "tanh", "cross_entropy", 5, 8, 9, 0.1, 2, 0)
-    thin, dense = (forced(numaml.meta_gradient, pays, *case.arguments)[1] for pays in (True, False))
-    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
-    adapt = (case.model, case.theta, case.tasks.support, case.alpha, 2)
-    thin, dense = (forced(numaml.adapt, pays, *adapt) for pays in (True, False))
-    assert check.relative_error(thin, dense) < SUMMED_OTHERWISE
-
-
 @pytest.mark.parametrize("element", [check.Mod, lambda n: Fraction(n, 50)])
-def test_exact_arithmetic_does_not_see_the_representation(forced, element):
+def test_exact_arithmetic_does_not_see_the_form(forced, element):
     case = exact_case(element)
-    thin, dense = (forced(numaml.meta_gradient, pays, *case) for pays in (True, False))
+    want = true_meta_gradient(*case)
+    thin, dense = (forced(numaml.meta_gradient, pay, *case) for pay in (True, False))
     assert thin[0] == dense[0]
-    assert (thin[1] == dense[1]).all()
+    for gradient in (thin[1], dense[1]):
+        assert (gradient == want).all()
 
 
-def test_the_rule_chooses_layer_by_layer(large):
+@pytest.mark.parametrize("tasks", [None, 5])
+def test_a_network_of_one_layer_may_be_factored(forced, tasks):
+    case = build((4, 3), "tanh", "cross_entropy", tasks, 8, 9, 0.1, 2, 0)
+    adapt = (case.model, case.theta, case.tasks.support, case.alpha, 2)
+    for function, arguments in ((numaml.meta_gradient, case.arguments), (numaml.adapt, adapt)):
+        thin, dense = (np.hstack(forced(function, pay, *arguments)) for pay in (True, False))
+        assert_same([thin], [dense])
+
+
+def test_the_rule_chooses_layer_by_layer():
     """A wide layer stays factored beside a narrow one, and long inner loops become dense."""
-    model = numaml.MLP((30, 40, 1))
+    model = numaml.MLP((100, 80, 1), "tanh")
     rng = np.random.default_rng(3)
-    batch = numaml.Batch(rng.normal(size=(5, 4, 30)), rng.normal(size=(5, 4, 1)))
+    batch = numaml.Batch(rng.normal(size=(5, 9, 100)), rng.normal(size=(5, 9, 1)))
     phi, rows = model.lift(model.init(0), batch)
-    for steps in range(1, 4):
-        _, g, _ = model.linearize(phi, rows)
-        phi = phi - 0.01 * g
-        wide, narrow = (weight for weight, _ in phi.layers)
-        rows.x @ wide, rng.normal(size=(5, 4, 40)) @ narrow
+    hidden = rng.normal(size=(5, 9, 80))
+    for steps in range(1, 7):
+        phi = phi - 0.01 * model.linearize(phi, rows)[1]
+        wide, narrow = (W.settled for W, _ in phi.layers)
         assert wide.base.ndim == 2
-        assert [U.shape[-2] for U, _ in wide.pairs] == [4], steps  # x at every step: one pair
-        assert narrow.base.ndim == 3
+        assert [U.shape[-2] for U, _ in wide.pairs] == [9], steps  # x at every step: one pair
+        assert wide.pairs[0][0] is rows.x
+        assert narrow.base.ndim == 3  # multiplied out: 9 · 81 is more than 80
+        assert not narrow.pairs
+        assert (hidden @ narrow).shape == (5, 9, 1)
+    # Products with θ's own W go through W.
+    assert model.lift(model.init(0), batch)[0].layers[0][0].settled.base.ndim == 2
 
 
-def test_a_small_network_is_held_flat():
-    model = numaml.MLP((2, 6, 1))
-    rng = np.random.default_rng(4)
-    batch = numaml.Batch(rng.normal(size=(5, 7, 2)), rng.normal(size=(5, 7, 1)))
-    phi, rows = model.lift(model.init(0), batch)
-    _, g, _ = model.linearize(phi, rows)
-    assert (phi - 0.01 * g).flat.shape == (5, model.size)
+def test_long_inner_loops_become_dense():
+    model = numaml.MLP((3, 30, 30, 1), "tanh")
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(5, 4, 3)), rng.normal(size=(5, 4, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factored, "layered", lambda *_: True)
+        phi, rows = model.lift(model.init(0), numaml.Batch(x, y))
+    forms = []
+    for _ in range(5):
+        phi = phi - 0.01 * model.linearize(phi, rows)[1]
+        settled = phi.layers[1][0].settled
+        forms.append((settled.base.ndim, [U.shape[-2] for U, _ in settled.pairs]))
+    # 30 · 30 / 60 is 15: three steps of four examples pay, and are one pair when they settle
+    assert forms == [(2, [4]), (2, [8]), (2, [12]), (3, []), (3, [])]
 
 
-@pytest.mark.parametrize("few", [0, factored.FEW])
+@pytest.mark.parametrize("lifted", [False, True])
 @pytest.mark.parametrize("tasks", [None, 5])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("norm", [None, "batch"])
-def test_everything_may_be_asked_for_twice(monkeypatch, few, tasks, activation, norm):
-    """What is written into free memory is never written into what is asked for again."""
-    monkeypatch.setattr(factored, "FEW", few)
+def test_everything_may_be_asked_for_twice(monkeypatch, lifted, tasks, activation, norm):
+    """The same product twice, at θ, at φ and along either, is the same to the bit."""
+    monkeypatch.setattr(factored, "layered", lambda *_: lifted)
     case = build((12, 20, 2), activation, "squared_error", tasks, 4, 5, 0.1, 2, 0, norm)
     model = case.model
     theta, S, Q = model.lift(case.theta, case.tasks.support, case.tasks.query)
@@ -143,8 +171,9 @@ def test_everything_may_be_asked_for_twice(monkeypatch, few, tasks, activation, 
     lam = model.linearize(phi, Q)[1]
     for point in (phi, theta):
         hvp = model.linearize(point, S)[2]
-        twice(hvp, lam)
-        twice(loss_and_product, point, lam)
+        for v in (lam, theta, phi):
+            twice(hvp, v)
+            twice(loss_and_product, point, v)
         lam = lam - 0.1 * hvp(lam)  # whose first layer has too many factors by now
     twice(hvp, lam)
 
@@ -159,98 +188,215 @@ def test_nothing_of_the_callers_is_changed():
     assert np.array_equal(first, numaml.meta_gradient(*case.arguments)[1])
 
 
+# One weight
+
+
 def factors(rng, n_in, n_out, ranks, tasks=5):
     shapes = [((tasks, rank, n_in), (tasks, rank, n_out)) for rank in ranks]
     return [tuple(rng.normal(size=shape) for shape in pair) for pair in shapes]
 
 
-@pytest.mark.parametrize(
-    ("tasks", "each", "at_once"),
-    [
-        (3, 2**16, 3),
-        (4, 2**16, 4),  # 2¹⁸ in all: no threads yet
-        (12, 2**16, 4),  # the largest divisor of 12 that stays at 2¹⁸
-        (10, 2**16, 2),  # 4 would fit, but does not divide 10
-        (5, 2**16, 1),
-        (31, 2**16, 1),
-        (32, 2**16, 32),  # 2²¹: threads pay
-        (64, 2**16, 64),
-        (3, 2**18 + 1, 3),  # no part is small enough
-    ],
-)
-def test_products_are_taken_in_parts_too_small_for_threads(tasks, each, at_once):
-    assert factored._tasks_at_once(tasks, each) == at_once
+def sum_of(pairs):
+    return sum(U.mT @ V for U, V in pairs)
 
 
 @pytest.mark.parametrize(
-    ("h", "W"),
+    ("n_in", "n_out", "ranks", "settled"),
     [
-        ((12, 16, 64), (64, 63)),  # in three parts of four tasks
-        ((2, 3, 4), (4, 5)),  # in one
-        ((3, 4), (4, 5)),
-        ((12, 16, 64), (12, 64, 63)),
-        ((6, 3, 1), (1, 5)),
-        ((6, 3, 1), (6, 1, 5)),
+        (30, 12, (2,), [2]),
+        (30, 12, (2, 3), [5]),
+        (500, 12, (2, 3), [5]),  # 512 wide: one pair
+        (501, 12, (2, 3), [2, 3]),
+        (30, 12, (4, 4), [8]),  # 8 · 42 is less than 30 · 12
+        (30, 12, (4, 5), []),  # and 9 · 42 is more: multiplied out
+        (12, 30, (1, 2, 5), [8]),
     ],
 )
-def test_every_way_to_a_product_is_the_product(h, W):
-    rng = np.random.default_rng(6)
-    h, W = rng.normal(size=h), rng.normal(size=W)
-    assert check.relative_error(factored._product(h, W), h @ W) < SUMMED_OTHERWISE
-
-
-def test_the_size_of_a_part_is_counted_from_the_examples_of_a_task(monkeypatch):
-    asked = []
-    monkeypatch.setattr(factored, "_tasks_at_once", lambda *counts: asked.append(counts) or 3)
-    factored._product(np.ones((6, 5, 4)), np.ones((4, 7)))
-    assert asked == [(6, 5 * 4 * 7)]
-
-
-@pytest.mark.parametrize(("n_in", "pairs"), [(30, 1), (500, 1), (501, 2)])
-def test_factors_are_stacked_up_to_a_width(n_in, pairs):
+@pytest.mark.parametrize("base", [False, True])
+def test_how_a_weight_settles(n_in, n_out, ranks, settled, base):
     rng = np.random.default_rng(7)
-    h, c = rng.normal(size=(5, 2, n_in)), rng.normal(size=(5, 2, 12))
-    weight = factored.Weight(None, factors(rng, n_in, 12, (2, 3)))
-    want = weight.multiplied_out()
+    h, c = rng.normal(size=(5, 2, n_in)), rng.normal(size=(5, 2, n_out))
+    W = rng.normal(size=(n_in, n_out)) if base else None
+    weight = Factored(W, factors(rng, n_in, n_out, ranks))
+    want = sum_of(weight.pairs) + (0 if W is None else W)
+    assert check.relative_error(weight.multiplied_out(), want) < SUMMED_OTHERWISE
     assert check.relative_error(h @ weight, h @ want) < SUMMED_OTHERWISE
-    assert len(weight.pairs) == pairs
     assert check.relative_error(c @ weight.mT, c @ want.mT) < SUMMED_OTHERWISE
+    assert [U.shape[-2] for U, _ in weight.settled.pairs] == settled
+    assert weight.settled is weight.settled  # decided once
+    if settled:
+        assert weight.settled.base is W
+    else:
+        assert weight.settled.base.shape == (5, n_in, n_out)
+    assert [U.shape[-2] for U, _ in weight.pairs] == list(ranks)  # what it was it stays
 
 
-def test_the_first_layer_keeps_its_factors_apart_and_its_products():
-    """Stacked, x would be a new array at every step, and x Uᵀ no product that is known."""
-    rng = np.random.default_rng(8)
-    base, h, known = rng.normal(size=(20, 12)), rng.normal(size=(5, 2, 20)), {}
-    weight = factored.Weight(base, factors(rng, 20, 12, (2, 3)), known)
-    first = h @ weight
-    assert len(weight.pairs) == 2
-    assert set(known) == {(id(h), id(M)) for M in (base, *(U for U, _ in weight.pairs))}
-    kept = {key: entry[2] for key, entry in known.items()}
-    assert np.array_equal(first, h @ weight)
-    assert all(known[key][2] is product for key, product in kept.items())
+def test_a_weight_without_factors_is_settled():
+    weight = Factored(np.ones((3, 2)))
+    assert weight.settled is weight
 
 
-def test_only_the_first_layer_keeps_products(large):
-    """The inputs of the others are new at every step."""
-    model = numaml.MLP((30, 40, 1))
-    rng = np.random.default_rng(10)
-    batch = numaml.Batch(rng.normal(size=(5, 4, 30)), rng.normal(size=(5, 4, 1)))
-    theta, rows = model.lift(model.init(0), batch)
-    phi = theta - 0.1 * model.linearize(theta, rows)[1]
-    for vector in (theta, phi, model.linearize(phi, rows)[1]):
-        assert [weight.known for weight, _ in vector.layers] == [theta.known, None]
-        assert vector.layers[0][0].known is theta.known
-
-
-def test_a_weight_once_multiplied_out_stays_so_and_its_product_is_not_kept():
+def test_a_weight_once_multiplied_out_stays_so():
     rng = np.random.default_rng(9)
-    base, h, known = rng.normal(size=(5, 20, 12)), rng.normal(size=(5, 2, 20)), {}
+    base, h = rng.normal(size=(5, 20, 12)), rng.normal(size=(5, 2, 20))
     pairs = factors(rng, 20, 12, (1,))
-    weight = factored.Weight(base, pairs, known)
-    want = h @ (base + pairs[0][0].mT @ pairs[0][1])
-    assert check.relative_error(h @ weight, want) < SUMMED_OTHERWISE
-    assert not weight.pairs
-    assert not known  # another matrix at every step: kept, it would only fill memory
+    weight = Factored(base, pairs)  # one row would pay
+    want = base + sum_of(pairs)
+    assert check.relative_error(h @ weight, h @ want) < SUMMED_OTHERWISE
+    assert not weight.settled.pairs
+    further = weight - Factored(None, pairs)
+    assert further.base is weight.settled.base
+    assert check.relative_error(h @ further, h @ (want - sum_of(pairs))) < SUMMED_OTHERWISE
+
+
+def test_a_step_goes_on_from_what_has_settled_and_else_keeps_pairs():
+    """What no product was asked of is not multiplied out for nothing."""
+    rng = np.random.default_rng(9)
+    base, pairs = rng.normal(size=(20, 12)), factors(rng, 20, 12, (8, 8))
+    fresh = Factored(base, pairs[:1])
+    kept = fresh - Factored(None, pairs[1:])
+    assert kept.base is base
+    assert [U.shape[-2] for U, _ in kept.pairs] == [8, 8]
+    used = Factored(base, pairs[:1])
+    used.settled  # noqa: B018  # asks for the decision
+    after = used - Factored(None, pairs[1:])
+    assert after.base is used.settled.base
+    assert_same([after.multiplied_out()], [kept.multiplied_out()])
+
+
+def test_steps_along_the_same_inputs_are_one_pair():
+    rng = np.random.default_rng(10)
+    (x, V1), (_, V2), (h, V3) = factors(rng, 6, 4, (2, 2, 2))
+    base = rng.normal(size=(6, 4))
+    weight = Factored(base) - 0.5 * Factored(None, [(x, V1)])
+    weight = weight - 0.5 * Factored(None, [(x, V2), (h, V3)])
+    assert [U for U, _ in weight.pairs] == [x, h]
+    assert np.array_equal(weight.pairs[0][1], -0.5 * V1 - 0.5 * V2)
+    assert np.array_equal(weight.pairs[1][1], -(0.5 * V3))
+    want = base - 0.5 * sum_of([(x, V1), (x, V2), (h, V3)])
+    assert_same([weight.multiplied_out()], [want])
+    equal = weight - Factored(None, [(x.copy(), V1)])  # the same numbers are not the same inputs
+    assert len(equal.pairs) == 3
+
+
+@pytest.mark.parametrize("mine", [False, True])
+@pytest.mark.parametrize("others", [False, True])
+def test_a_number_times_a_weight_and_a_difference(mine, others):
+    rng = np.random.default_rng(11)
+    shape = (5, 6, 4)
+
+    def weight(with_base):
+        pairs = factors(rng, 6, 4, (2, 1))
+        base = rng.normal(size=shape) if with_base else None
+        return Factored(base, pairs), sum_of(pairs) + (0 if base is None else base)
+
+    (A, a), (B, b) = weight(mine), weight(others)
+    assert_same([(A - 3 * B).multiplied_out()], [a - 3 * b])
+    assert ((A - 3 * B).base is None) == (not mine and not others)
+    assert_same([A.multiplied_out(), B.multiplied_out()], [a, b])
+
+
+@pytest.mark.parametrize("shape", [(20, 12), (5, 20, 12)])
+def test_a_transpose_is_settled_as_its_weight_is(monkeypatch, shape):
+    rng = np.random.default_rng(12)
+    c, pairs = rng.normal(size=(5, 2, 12)), factors(rng, 20, 12, (2, 3))
+    weight = Factored(rng.normal(size=shape), pairs)
+    want = weight.multiplied_out()
+    form = weight.settled
+    with monkeypatch.context() as patch:
+        patch.setattr(factored, "pays", None)  # asked once
+        transpose = weight.mT
+    assert transpose.settled is transpose
+    assert transpose.pairs == [(V, U) for U, V in form.pairs]  # the same arrays
+    assert_same([c @ transpose, transpose.multiplied_out()], [c @ want.mT, want.mT])
+    assert transpose.base.flags.c_contiguous == (len(shape) == 2)  # θ's own is turned
+    assert Factored(None, pairs).mT.base is None
+
+
+@pytest.mark.parametrize(
+    ("tasks", "ranks", "stacked"),
+    [
+        (4, (2, 2), True),  # 8 · 50 is less than 600: copies are cheap
+        (4, (2, 2, 3), True),
+        (6, (2, 5), False),  # 12 · 50
+        (4, (3, 1), False),  # the first pair's rows are counted, of all tasks
+        (4, (2,), True),
+    ],
+)
+@pytest.mark.parametrize("base", [False, True])
+def test_the_mean_over_tasks(monkeypatch, tasks, ranks, stacked, base):
+    rng, calls, stack = np.random.default_rng(15), [], factored._stacked
+    pairs = factors(rng, 20, 30, ranks, tasks)
+    W = rng.normal(size=(tasks, 20, 30)) if base else None
+    monkeypatch.setattr(factored, "_stacked", lambda *given: calls.append(given) or stack(*given))
+    got = Factored(W, pairs).mean(0)
+    want = (sum_of(pairs) + (0 if W is None else W)).mean(0)
+    assert check.relative_error(got, want) < SUMMED_OTHERWISE
+    assert len(calls) == stacked
+
+
+def test_the_mean_of_a_weight_without_factors():
+    W = np.random.default_rng(16).normal(size=(5, 3, 2))
+    assert_same([Factored(W).mean(0)], [W.mean(0)])
+
+
+# Vectors
+
+
+def vector(rng, tasks=5):
+    """A vector of two layers, and the same as a flat array."""
+    layers, flat = [], []
+    for n_in, n_out in ((6, 4), (4, 3)):
+        pairs, b = factors(rng, n_in, n_out, (2, 1), tasks), rng.normal(size=(tasks, 1, n_out))
+        base = rng.normal(size=(tasks, n_in, n_out))
+        layers.append((Factored(base, pairs), b))
+        flat += [(base + sum_of(pairs)).reshape(tasks, -1), b[:, 0]]
+    return Layered(layers), np.concatenate(flat, axis=1)
+
+
+def test_a_layered_vector_is_a_vector():
+    rng = np.random.default_rng(17)
+    (a, flat_a), (b, flat_b) = vector(rng), vector(rng)
+    assert_same([np.asarray(a), np.asarray(a - 0.3 * b)], [flat_a, flat_a - 0.3 * flat_b])
+    assert_same([(a - 0.3 * b).mean(0)], [(flat_a - 0.3 * flat_b).mean(0)])
+    for alpha in (np.float64(0.3), np.array(0.3)):  # NumPy's numbers leave it to the vector
+        assert_same([np.asarray(alpha * b)], [0.3 * flat_b])
+
+
+def test_one_task_without_its_axis_is_one_row():
+    rng = np.random.default_rng(18)
+    U, V = rng.normal(size=(2, 6)), rng.normal(size=(2, 4))
+    one = Layered([(Factored(None, [(U, V)]), V.sum(0, keepdims=True))])
+    assert np.asarray(one).shape == (28,)
+    assert_same([np.asarray(one)], [np.append((U.T @ V).ravel(), V.sum(0))])
+
+
+@pytest.mark.parametrize("lead", [(), (5,)])
+def test_layers_of_either_form(lead):
+    rng = np.random.default_rng(19)
+    flat = rng.normal(size=(*lead, 13))
+    layers = factored.layers_of(flat, (2, 3, 1))
+    assert [W.shape for W, _ in layers] == [(*lead, 2, 3), (*lead, 3, 1)]
+    assert [b.shape for _, b in layers] == [(*lead, 1, 3), (*lead, 1, 1)]
+    assert all(np.shares_memory(block, flat) for layer in layers for block in layer)
+    given = Layered([])
+    assert factored.layers_of(given, (2, 3, 1)) is given.layers
+
+
+@pytest.mark.parametrize("tasks", [None, 5])
+def test_the_gradient_takes_the_form_of_theta(tasks):
+    rng, lead = np.random.default_rng(20), () if tasks is None else (tasks,)
+    h, c, delta = (rng.normal(size=(*lead, 7, width)) for width in (4, 3, 3))
+    outers = [([(h, c), (h, 2 * c)], delta)]
+    want = np.concatenate([(3 * h.mT @ c).reshape(*lead, 12), delta.sum(-2)], axis=-1)
+    flat = factored.gradient(outers, np.zeros(15))
+    assert isinstance(flat, np.ndarray)
+    kept = factored.gradient(outers, Layered([]))
+    assert isinstance(kept, Layered)
+    assert kept.layers[0][0].base is None
+    assert [len(pair) for pair in kept.layers[0][0].pairs] == [2, 2]
+    assert kept.layers[0][1].shape == (*lead, 1, 3)
+    assert_same([flat, np.asarray(kept)], [want, want])
 
 
 def test_what_does_not_fit_is_never_cut_short(large):
@@ -260,119 +406,14 @@ def test_what_does_not_fit_is_never_cut_short(large):
     batch = numaml.Batch(rng.normal(size=(5, 4, 30)), rng.normal(size=(5, 4, 2)))
     theta, rows = model.lift(model.init(0), batch)
     _, gradient, hvp = model.linearize(theta, rows)
-    short = factored.Vector(model.sizes, gradient.layers[:1], known=theta.known)
-    flat = [([(np.ones((5, 60, 30)), np.ones((5, 60, 40)))], np.ones((5, 60, 40)))]
-    for cut in (
-        lambda: theta - 0.1 * short,
-        lambda: short.mean(0),
-        lambda: np.asarray(short),
-        lambda: hvp(short),
-        lambda: factored.Vector.of(flat, model.sizes, None),
-        lambda: factored._stacked([(batch.x, batch.y), (batch.x, batch.y, batch.y)]),
-    ):
-        with pytest.raises(ValueError, match=r"is (shorter|longer) than"):
+    short = Layered(gradient.layers[:1])
+    for cut, error in (
+        (lambda: theta - 0.1 * short, ValueError),
+        (lambda: short - theta, ValueError),
+        (lambda: hvp(short), IndexError),
+        (lambda: model.linearize(Layered(theta.layers[:1]), rows), ValueError),
+        (lambda: factored._stacked([(batch.x, batch.y), (batch.x, batch.y, batch.y)], -2),
+         ValueError),
+    ):  # fmt: skip
+        with pytest.raises(error):
             cut()
-
-
-@pytest.mark.parametrize(
-    ("width", "tasks", "flat"),
-    [(8, 5, True), (2048, 4, True), (2049, 4, False), (8192, None, True), (8193, None, False)],
-)
-def test_vectors_are_flat_up_to_a_size(width, tasks, flat, monkeypatch):
-    """2**15 numbers in the matrices of a layer, all tasks together; then factors begin to pay."""
-    model = numaml.MLP((4, width, 2), "tanh")
-    rng, lead = np.random.default_rng(12), () if tasks is None else (tasks,)
-    batches = (
-        numaml.Batch(rng.normal(size=(*lead, n, 4)), rng.normal(size=(*lead, n, 2))) for n in (2, 3)
-    )
-    tasks, theta = numaml.Tasks(*batches), model.init(0)
-    start, support = model.lift(theta, tasks.support)
-    assert [isinstance(W, np.ndarray) for W, _ in start.layers] == [flat, flat]
-    assert (model.linearize(start, support)[1].flat is not None) == flat
-    (alone,) = model.lift(theta)  # for one task
-    assert isinstance(alone.layers[0][0], np.ndarray) == (4 * width <= 2**15)
-    got = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
-    monkeypatch.setattr(factored, "FEW", 0 if flat else 10**6)
-    want = numaml.meta_gradient(model, theta, tasks, 0.1, 2)[1]
-    assert check.relative_error(got, want) < SUMMED_OTHERWISE
-
-
-@pytest.mark.parametrize(
-    ("shape", "known", "turned"),
-    [
-        ((128, 128), None, True),
-        ((3, 5), None, True),
-        ((128, 129), None, False),
-        ((3, 5), {}, False),
-        ((7, 3, 5), None, False),
-    ],
-)
-def test_a_small_weight_of_theta_keeps_its_transpose(shape, known, turned):
-    W = np.random.default_rng(13).normal(size=shape)
-    weight = factored.Weight.shared(W, known)
-    assert (weight.turned is not None) == turned
-    if turned:
-        assert np.array_equal(weight.turned, W.T)
-        assert weight.turned.flags.c_contiguous
-        assert weight.mT.base is weight.turned
-        assert weight.minus(2, factored.Weight(None)).mT.base is weight.turned
-        assert np.array_equal(weight.minus(2, factored.Weight(W)).mT.base, -W.T)
-
-
-@pytest.mark.parametrize(
-    ("n_in", "n_out", "by_columns"),
-    [(32, 31, True), (40, 3, True), (32, 32, False), (31, 7, False)],
-)
-def test_a_narrow_matrix_is_multiplied_out_by_columns(n_in, n_out, by_columns):
-    rng = np.random.default_rng(14)
-    pairs = factors(rng, n_in, n_out, (2, 3))
-    matrix = factored.Weight(None, pairs).multiplied_out()
-    assert (matrix.mT if by_columns else matrix).flags.c_contiguous
-    want = sum(U.mT @ V for U, V in pairs)
-    assert check.relative_error(matrix, want) < SUMMED_OTHERWISE
-
-
-@pytest.mark.parametrize(
-    ("tasks", "ranks", "rows"),
-    [
-        (4, (2, 2, 2, 2), [24, 8]),  # three copies hold as much as two matrices
-        (3, (3, 3, 3, 3), [9, 9, 9, 9]),
-        (4, (1, 3, 2, 2, 2), [24, 16]),
-        (4, (1, 4, 2), [4, 16, 8]),
-        (2, (1, 2, 2, 2), [10, 4]),
-        (4, (2, 2), [16]),
-        (4, (2,), [8]),
-        (4, (), []),
-    ],
-)
-def test_pairs_are_summed_three_at_a_time_where_copies_are_cheap(tasks, ranks, rows):
-    pairs = factors(np.random.default_rng(15), 20, 30, ranks, tasks)
-    few = list(factored._few(pairs))
-    assert [len(U) for U, _ in few] == [len(V) for _, V in few] == rows
-    total = np.full((20, 30), np.nan)
-    factored.Weight(None, pairs).sum_over_tasks(total)
-    if len(pairs) == 1:
-        assert np.shares_memory(few[0][0], pairs[0][0])
-    if pairs:
-        want = sum(U.mT @ V for U, V in pairs).sum(0)
-        assert check.relative_error(total, want) < SUMMED_OTHERWISE
-
-
-@pytest.mark.parametrize(("activation", "kept"), [("relu", 0), ("tanh", 2)])
-def test_what_only_a_second_derivative_asks_for_is_not_kept(activation, kept):
-    """Of a piecewise linear activation the trace holds no z and no e."""
-    model, rng, s = numaml.MLP((3, 4, 5, 2)), np.random.default_rng(16), ACTIVATIONS[activation]
-    (theta,) = model.lift(model.init(0))
-    hs, zs, ns = mlp.forward(theta.layers, rng.normal(size=(6, 3)), s[0], 0)
-    _, trace = mlp.backward(theta.layers, hs, zs, ns, s, rng.normal(size=(6, 2)))
-    assert len(trace.es) == kept
-    assert bool(trace.zs) == bool(kept)
-
-
-def test_sums_and_products_in_spare_memory():
-    a, b = np.arange(6.0).reshape(2, 3), np.array([1.0, 2.0, 3.0])
-    for function, want in ((factored.plus, a + b), (factored.times, a * b)):
-        assert np.array_equal(function(a, b, spare=False), want)
-        mine = a.copy()
-        assert function(mine, b) is mine
-        assert np.array_equal(mine, want)
