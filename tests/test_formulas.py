@@ -1,7 +1,6 @@
-"""Each tagged formula: in the code, in the derivations, and in the audit under the same name."""
+"""Each tagged formula: in both texts, in the derivations, and in the audit under the same name."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +9,16 @@ from numaml import check
 from numaml.check import audit
 from numaml.command import main as cli
 
-ROOT = Path(__file__).parents[1]
-CORE = ("primitives", "normalisation", "factored", "mlp", "maml", "training", "blocks")
+from .house import HOUSE, ROOT, code_lines, room
+
+PAGES = sorted((ROOT / "derivations").glob("*.md"))
+TEXTBOOK = {"textbook": HOUSE["textbook"]}
+LIBRARY = {name: source for name, source in HOUSE.items() if name not in TEXTBOOK}
+# Formulas that the textbook does without: it multiplies out every weight.
+NOT_IN_THE_TEXTBOOK = {"W1", "W2", "W3"}
 TAG = re.compile(r"\(([A-Z]\d)\)")
+OF_FORMULAS = {"textbook", "maml", "network", "weights"}  # rooms
+SHORT = 20  # fewer characters are nobody's: ``return theta``
 
 
 @pytest.mark.parametrize("formula", audit.CHECKS)
@@ -21,46 +27,71 @@ def test_formula(formula):
     assert error() <= bound
 
 
-def tags_in_code():
-    lines = [
-        line for name in CORE for line in (ROOT / "numaml" / f"{name}.py").read_text().splitlines()
-    ]
-    return {tag for line in lines if "  # (" in line for tag in TAG.findall(line.split("#")[1])}
+def tags(sources):
+    """Tags at lines of code."""
+    lines = [line for source in sources.values() for line in source.splitlines()]
+    return {tag for line in lines if "  # (" in line for tag in TAG.findall(line.split("  #")[1])}
 
 
 def definitions():
-    text = "\n".join(path.read_text() for path in sorted((ROOT / "derivations").glob("*.md")))
+    text = "\n".join(page.read_text() for page in PAGES)
     return re.findall(r"^\*\*\(([A-Z]\d)\)\*\*", text, re.MULTILINE)
 
 
-def test_code_derivations_and_audit_have_the_same_tags():
+def test_both_texts_the_derivations_and_the_audit_have_the_same_tags():
     defined = definitions()
     assert sorted(set(defined)) == sorted(defined), "a formula is defined twice"
-    assert set(defined) == tags_in_code()
+    assert set(defined) == tags(LIBRARY)
     assert set(defined) == {formula[1:3] for formula in audit.CHECKS}
+    assert set(defined) - NOT_IN_THE_TEXTBOOK == tags(TEXTBOOK)
 
 
-def test_derivations_mention_no_unknown_tag():
-    for path in (ROOT / "derivations").glob("*.md"):
-        assert set(TAG.findall(path.read_text())) <= set(definitions()), path.name
+def test_notation_lists_every_tag_with_the_page_that_defines_it():
+    table = (ROOT / "derivations/0-notation.md").read_text().split("## All tags")[1]
+    for tags_, page in re.findall(r"^\| (\(.*?) \|.*\]\((\S+\.md)", table, re.MULTILINE):
+        for tag in TAG.findall(tags_):
+            assert f"**({tag})**" in (ROOT / "derivations" / page).read_text(), (tag, page)
+    assert sorted(TAG.findall(table)) == sorted(definitions())
 
 
-def test_derivations_keep_tags_out_of_the_mathematics():
-    for path in (ROOT / "derivations").glob("*.md"):
-        for fence in re.findall(r"```math\n(.*?)```", path.read_text(), re.DOTALL):
-            assert not TAG.search(fence), (path.name, fence)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_derivations_mention_no_unknown_tag(page):
+    assert set(TAG.findall(page.read_text())) <= set(definitions())
 
 
-def test_derivations_paste_no_library_code():
-    bodies = {
-        line.split("  #")[0].strip()
-        for name in ("params", "primitives", "mlp", "maml")
-        for line in (ROOT / "numaml" / f"{name}.py").read_text().splitlines()
-        if "  # (" in line
-    }
-    for path in (ROOT / "derivations").glob("*.md"):
-        for line in re.findall(r"^(?:>>>|\.\.\.) (.*)$", path.read_text(), re.MULTILINE):
-            assert line.strip() not in bodies, (path.name, line)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_derivations_keep_tags_out_of_the_mathematics(page):
+    for fence in re.findall(r"```math\n(.*?)```", page.read_text(), re.DOTALL):
+        assert not TAG.search(fence), fence
+
+
+def code_of_the_formulas():
+    """Lines of code where formulas stand, but for short ones, imports and heads of blocks."""
+    for name, source in HOUSE.items():
+        for number in code_lines(source) if room(name) in OF_FORMULAS else ():
+            line = source.splitlines()[number - 1].split("  #")[0].strip()
+            if len(line) >= SHORT and not (
+                line.startswith(("from ", "import ")) or line[-1] == ":"
+            ):
+                yield line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_derivations_paste_no_library_code(page):
+    """A page calls the textbook: a third text would be one that nothing holds to the others."""
+    shown = re.findall(r"^(?:>>>|\.\.\.) (.*)$", page.read_text(), re.MULTILINE)
+    pasted = {line.split("  #")[0].strip() for line in shown} & set(code_of_the_formulas())
+    assert not pasted
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_derivations_are_linked_to_headings_that_are_there(page):
+    def anchors(text):
+        headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    for name, anchor in re.findall(r"\]\(([\w./-]*\.md)#([\w-]+)\)", page.read_text()):
+        assert anchor in anchors((page.parent / name).read_text()), (name, anchor)
 
 
 # The kit's own parts
