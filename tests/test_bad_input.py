@@ -1,5 +1,7 @@
 """Bad input is refused before any work, and the message says got, wanted, fix."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,10 @@ def tasks(n=7, lead=(5,), n_in=2, n_out=2):
     return Batch(np.ones((*lead, n, n_in)), np.ones((*lead, n, n_out)))
 
 
+def fractions(n):
+    return np.array([Fraction(1, 1 + i) for i in range(n)], object)
+
+
 BAD = {
     "sizes of one layer": (lambda: MLP((3,)), ValueError, r"\(3,\); want at least \(n_in, n_out\)"),
     "width zero": (lambda: MLP((3, 0, 1)), ValueError, r"each >= 1"),
@@ -29,7 +35,7 @@ BAD = {
     "unknown loss": (lambda: MLP((1, 1), loss="mse"), ValueError, r"'mse'; want one of"),
     "unknown norm": (lambda: MLP((1, 1), norm="group"), ValueError, r"norm is 'group'; want"),
     "exact arithmetic under a norm": (
-        lambda: MLP((2, 3, 2), norm="layer").value(THETA.astype(object), tasks()), TypeError,
+        lambda: MLP((2, 3, 2), norm="layer").value(fractions(MODEL.size), tasks()), TypeError,
         r"theta has dtype object and norm is 'layer'; want floating-point theta"),
     "init in integers": (lambda: MODEL.init(0, int), TypeError, r"want float32, float64"),
     "theta of another network": (
@@ -61,15 +67,15 @@ BAD = {
     "one example without its axis": (
         lambda: MODEL.predict(THETA, np.ones(2)), ValueError, r"rows are examples"),
     "outputs": (lambda: MODEL.value(THETA, tasks(n_out=1)), ValueError,
-                r"y, with x .* and squared_error, has shape \(5, 7, 1\); want \(5, 7, 2\)"),
+                r"y has shape \(5, 7, 1\); squared_error of \(5, 7, 2\) wants \(5, 7, 2\)"),
     "task axes of theta and x": (
         lambda: MODEL.value(np.zeros((4, MODEL.size)), tasks()), ValueError,
-        r"x, with theta \(4, 17\), has shape \(5, 7, 2\); want \(4, 7, 2\), or without its task"),
+        r"x has shape \(5, 7, 2\); theta of \(4, 17\) wants \(4, 7, 2\), or \(7, 2\) for all"),
     "complex x": (
         lambda: MODEL.value(THETA, Batch(X + 1j, Y)), TypeError, r"complex128 and theta float64"),
     "complex y": (lambda: MODEL.value(THETA, Batch(X, Y + 1j)), TypeError, r"y has dtype complex"),
     "floats in exact arithmetic": (
-        lambda: MODEL.value(THETA.astype(int).astype(object), Batch(X, Y)), TypeError,
+        lambda: MODEL.value(fractions(MODEL.size), Batch(X, Y)), TypeError,
         r"x has dtype float64 and theta object"),
     "class too large": (
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, 4 * C)), ValueError,
@@ -79,7 +85,7 @@ BAD = {
     "one-hot classes": (
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, np.eye(7, 4, dtype=int)
                                  * np.ones((5, 1, 1), int))), ValueError,
-        r"cross_entropy, has shape \(5, 7, 4\); want \(5, 7\), or without its task axes"),
+        r"y has shape \(5, 7, 4\); cross_entropy of \(5, 7, 2\) wants \(5, 7\), or \(7,\) for"),
     "float classes": (
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, Y)), TypeError,
         r"wants integer classes"),
@@ -87,7 +93,7 @@ BAD = {
         lambda: MODEL.linearize(THETA, tasks())[2](np.ones(3)), ValueError, r"v has shape \(3,\)"),
     "v of another number of tasks": (
         lambda: MODEL.linearize(THETA, tasks())[2](np.ones((4, MODEL.size))), ValueError,
-        r"v has shape \(4, 17\); want \(5, 17\), or without its task axes"),
+        r"v has shape \(4, 17\); theta of \(17,\) wants \(5, 17\), or \(17,\) for all tasks"),
     "complex v": (
         lambda: MODEL.linearize(THETA, tasks())[2](1j * THETA), TypeError, r"v has dtype complex"),
     "NaN": (lambda: Batch(NAN, Y), ValueError, r"x\[1, 2, 0\] is nan; want finite"),
@@ -129,9 +135,21 @@ FUNCTIONS = (
     [
         ({"steps": -1}, ValueError, "steps is -1; want K >= 0"),
         ({"steps": 1.0}, TypeError, "steps is 1.0; want an integer"),
-        ({"steps": np.array(2.5)}, TypeError, "only integer"),
+        ({"steps": np.array(2.5)}, TypeError, "want an integer"),
         ({"steps": True}, TypeError, "steps is True"),
         ({"steps": None}, TypeError, "steps is None"),
+        ({"alpha": True}, TypeError, "alpha is True; want one real number"),
+        ({"alpha": np.bool_(True)}, TypeError, "want one real number"),
+        ({"steps": np.array(2)}, TypeError, "want an integer"),
+        ({"theta": np.where(np.arange(MODEL.size) == 3, np.nan, THETA)}, ValueError,
+         r"theta\[3\] is nan; want finite"),
+        ({"theta": np.where(np.arange(MODEL.size) == 4, np.inf, THETA)}, ValueError,
+         r"theta\[4\] is inf"),
+        ({"theta": np.ma.masked_greater(THETA, 100)}, TypeError, "masked"),
+        ({"theta": THETA.astype(np.longdouble)}, TypeError, "longdouble|float128"),
+        ({"theta": THETA.astype(int).astype(object)}, TypeError, "holds int in an object array"),
+        ({"theta": THETA.astype(object)}, TypeError, "holds float in an object array"),
+        ({"theta": np.array([None] * MODEL.size)}, TypeError, "holds NoneType"),
         ({"alpha": -0.1}, ValueError, "alpha is -0.1; want a finite number >= 0"),
         ({"alpha": np.nan}, ValueError, "alpha is nan"),
         ({"alpha": np.inf}, ValueError, "alpha is inf"),
@@ -141,9 +159,9 @@ FUNCTIONS = (
         ({"alpha": np.ones(3)}, TypeError, "want one real number"),
         ({"theta": np.zeros((5, MODEL.size))}, ValueError, r"want one row \(P,\)"),
         ({"theta": np.zeros(3)}, ValueError, r"need \(17,\)"),
-        ({"theta": 1.0}, ValueError, r"theta has shape \(\); want one row"),
+        ({"theta": 1.0}, ValueError, r"theta has shape \(\); sizes=\(2, 3, 2\) need"),
     ],
-)
+)  # fmt: skip
 def test_bad_arguments_of_the_meta_functions(function, change, error, message):
     both = Tasks(tasks(), tasks(8))
     arguments = {"theta": THETA, "alpha": 0.1, "steps": 2} | change

@@ -75,30 +75,32 @@ def as_inputs(x: Any, theta: Array, model: Any) -> Array:
             "it is; take more rows together, or norm='layer'"
         )
     lead = theta.shape[:-1] or x.shape[:-2]
-    return for_tasks(x, (*lead, *x.shape[-2:]), 2, "x", theta)
+    return for_tasks(x, (*lead, *x.shape[-2:]), 2, "x", "theta", theta)
 
 
 def as_targets(y: Any, x: Array, sizes: Sequence[int], loss: str) -> Array:
     """y as the loss wants it, with the task axes of x."""
     if loss in OF_CLASSES:
-        return for_tasks(_as_classes(y, sizes), x.shape[:-1], 1, f"y for {loss}", x)
+        return for_tasks(_as_classes(y, sizes), x.shape[:-1], 1, "y", loss, x)
     y, shape = as_dtype(y, x.dtype, "y"), (*x.shape[:-1], sizes[-1])
-    return for_tasks(y, shape, 2, f"y for {loss}", x)
+    return for_tasks(y, shape, 2, "y", loss, x)
 
 
 def as_direction(v: Any, theta: Array, lead: tuple[int, ...], sizes: Sequence[int]) -> Array:
     """v for a Hessian-vector product: like θ, one row per task."""
     v = as_vector(as_dtype(v, theta.dtype, "v"), theta.shape[-1], sizes, "v")
-    return for_tasks(v, (*lead, theta.shape[-1]), 1, "v", theta) if lead else v
+    return for_tasks(v, (*lead, theta.shape[-1]), 1, "v", "theta", theta) if lead else v
 
 
-def for_tasks(array: Array, shape: tuple[int, ...], own: int, name: str, beside: Array) -> Array:
+def for_tasks(
+    array: Array, shape: tuple[int, ...], own: int, name: str, what: str, beside: Array
+) -> Array:
     """An array of this shape, or of its ``own`` last axes, to serve all tasks."""
     if array.shape == shape:
         return array
     if array.shape != shape[len(shape) - own :]:
         raise ValueError(
-            f"{name} has shape {array.shape}, beside one of shape {beside.shape}; want {shape}, or "
+            f"{name} has shape {array.shape}; {what} of {beside.shape} wants {shape}, or "
             f"{shape[len(shape) - own :]} for all tasks"
         )
     return np.broadcast_to(array, shape)

@@ -204,16 +204,102 @@ def test_a_prediction_under_batch_depends_on_its_batch_and_under_layer_does_not(
         assert (relative_error(whole[:4], part) < ROUNDING) == alone
 
 
-def test_one_example_or_a_constant_feature_is_mapped_to_the_shift():
+def test_a_constant_feature_is_mapped_to_the_shift():
     model = numaml.MLP((3, 4, 2), "tanh", norm="batch")
-    theta = np.random.default_rng(2).normal(size=model.size)
+    theta, x = np.random.default_rng(2).normal(size=model.size), np.full((6, 3), 7.0)
     (_, b1), (W2, b2) = model.unpack(theta)
     want = np.tanh(b1) @ W2 + b2
     magnified = ROUNDING / 1e-5**0.5  # what is left of a constant, divided by the root of ε
-    for x in (np.array([[5.0, -2.0, 3.0]]), np.full((6, 3), 7.0)):
-        assert relative_error(model.predict(theta, x), np.tile(want, (len(x), 1))) < magnified
-        y = np.ones((len(x), 2))
-        tasks = numaml.Tasks(numaml.Batch(x, y), numaml.Batch(x, y))
-        value, gradient = numaml.meta_gradient(model, theta, tasks, 0.1, 3)
-        assert np.isfinite(value)
-        assert np.isfinite(gradient).all()
+    assert relative_error(model.predict(theta, x), np.tile(want, (len(x), 1))) < magnified
+    tasks = numaml.Tasks(numaml.Batch(x, np.ones((6, 2))), numaml.Batch(x, np.ones((6, 2))))
+    value, gradient = numaml.meta_gradient(model, theta, tasks, 0.1, 3)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_a_row_alone_is_refused_where_it_would_be_normalised_away():
+    model = numaml.MLP((3, 4, 2), norm="batch")
+    theta, x, y = model.init(0), np.ones((1, 3)), np.ones((1, 2))
+    batch = numaml.Batch(x, y)
+    two = numaml.Batch(np.ones((2, 3)), np.ones((2, 2)))
+    for call in (
+        lambda: model.predict(theta, x),
+        lambda: model.value(theta, batch),
+        lambda: model.linearize(theta, batch),
+        lambda: numaml.adapt(model, theta, batch, 0.1, 1),
+        lambda: numaml.meta_gradient(model, theta, numaml.Tasks(batch, two), 0.1, 1),
+        lambda: numaml.meta_value(model, theta, numaml.Tasks(two, batch), 0.1, 1),
+    ):
+        with pytest.raises(ValueError, match=r"one row.*take more rows together.*norm='layer'"):
+            call()
+    for norm, sizes in (("layer", (3, 4, 2)), (None, (3, 4, 2)), ("batch", (3, 2))):
+        other = numaml.MLP(sizes, norm=norm)
+        assert other.predict(other.init(0), x).shape == (1, 2)
+
+
+def test_inputs_far_from_0_keep_their_digits_in_single_precision():
+    """N takes the mean of x W away again, which has all the digits where x lies far from 0."""
+    model = numaml.MLP((5, 16, 8, 3), "tanh", "cross_entropy", "batch")
+    theta = model.init(0, np.float32)
+
+    def batch(n, dtype):
+        x = np.float32(1000 + np.random.default_rng(n).normal(size=(4, n, 5)))
+        return numaml.Batch(x.astype(dtype), np.random.default_rng(n).integers(0, 3, (4, n)))
+
+    single, double = (
+        numaml.meta_gradient(
+            model, theta.astype(dtype), numaml.Tasks(batch(7, dtype), batch(8, dtype)), 0.3, 2
+        )[1]
+        for dtype in (np.float32, np.float64)
+    )
+    assert relative_error(single.astype(float), double) < 1e-5  # was 4e-2: some ulp of float32
+    x = batch(7, np.float32).x
+    far = model.predict(theta, x).astype(float)
+    assert relative_error(far, model.predict(theta.astype(float), x)) < 1e-5
+
+
+def test_a_product_belongs_to_the_arrays_it_was_made_of():
+    model, rng = numaml.MLP((3, 4, 2), "tanh"), np.random.default_rng(8)
+    theta, x, y, v = (rng.normal(size=n) for n in (26, (7, 3), (7, 2), 26))
+    _, _, hvp = model.linearize(theta, numaml.Batch(x, y))
+    before = hvp(v)
+    for array in (theta, x, y):
+        array *= 0.5
+    assert np.array_equal(hvp(v), before)
+
+
+def test_x_beyond_the_dtype_is_named():
+    model = numaml.MLP((2, 3, 1))
+    theta, x = model.init(0, np.float32), np.array([[1.0, 2.0], [3.0, 1e300]])
+    for call in (
+        lambda: model.predict(theta, x),
+        lambda: numaml.adapt(model, theta, numaml.Batch(x, np.ones((2, 1))), 0.1, 1),
+    ):
+        with pytest.raises(ValueError, match=r"x\[1, 1\] is 1e\+300, beyond theta's float32"):
+            call()
+    with pytest.raises(ValueError, match=r"x\[0, 1\] is nan"):
+        model.predict(theta, np.array([[1.0, np.nan]], np.float32))
+    with pytest.raises(TypeError, match="masked"):
+        model.predict(theta, np.ma.masked_greater(np.ones((2, 2)), 5))
+
+
+def test_numbers_of_another_byte_order_keep_their_precision():
+    model = numaml.MLP((2, 3, 1))
+    theta, x = model.init(0), np.random.default_rng(9).normal(size=(4, 2))
+    swapped = model.predict(theta.astype(">f8"), x.astype(">f8"))
+    assert swapped.dtype == np.float64
+    assert np.array_equal(swapped, model.predict(theta, x))
+
+
+def test_harmless_underflow_does_not_raise():
+    model = numaml.MLP((1, 4, 1), "tanh")
+    x = np.linspace(-1, 1, 5)[:, None]
+    batch, theta = numaml.Batch(x, x), 900 * np.ones(model.size)
+    with np.errstate(all="raise"):
+        _, gradient, hvp = model.linearize(theta, batch)
+        assert np.isfinite(hvp(gradient)).all()
+        model.predict(theta, x)
+        model.value(theta, batch)
+        for steps in (1, 1, 1):
+            numaml.meta_gradient(model, theta, numaml.Tasks(batch, batch), 1e-9, steps)
+        assert np.geterr()["under"] == "raise"

@@ -38,6 +38,9 @@ class Kept(np.ndarray):
     def copy(self, order="C"):
         return kept(shed(self).copy(order))
 
+    def mean(self, axis):
+        return kept(shed(self).mean(axis))  # NumPy divides its sum in place
+
 
 def kept(array):
     """The array as one that is never to be written into, nor any view of it."""
