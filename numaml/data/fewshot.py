@@ -3,14 +3,18 @@
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
 
 import math
+import operator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from . import given
 from .tasks import Batch, Tasks, at_least_1
 
 Array = np.ndarray[Any, Any]
+
+SINGLE = 2**24  # from here on float32 leaves integers out
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,8 @@ class FewShot:
     ----------
     x : (n, …) array
         Examples; further axes (of images) are flattened. Kept as it is, not copied. Integers, e.g.
-        the bytes of pixels, become float32 as they are drawn.
+        the bytes of pixels, become float32 as they are drawn, or float64 where there are some
+        beyond 2^24, which float32 does not tell apart. float16 becomes float32.
     y : (n,) array
         Integer labels, any integers. Classes may differ in their number of examples.
     ways : int
@@ -40,8 +45,9 @@ class FewShot:
     Raises
     ------
     TypeError, ValueError
-        If x and y are not as said, a number is below 1, there are fewer classes than ways, or
-        fewer than shots + queries examples of a class.
+        If x and y are not as said, x holds integers beyond 2^53, a label is missing, a cell is
+        masked, a number is below 1, there are fewer classes than ways, or fewer than shots +
+        queries examples of a class.
 
     References
     ----------
@@ -72,9 +78,12 @@ class FewShot:
     _rows: Array = field(init=False, repr=False)
     _starts: Array = field(init=False, repr=False)
     _counts: Array = field(init=False, repr=False)
+    _dtype: np.dtype[Any] = field(init=False, repr=False)  # of x as it is drawn
 
     def __post_init__(self) -> None:
-        x, y = np.asarray(self.x), np.asarray(self.y)
+        x, y = given.array(self.x, "x"), given.labels(self.y, "y")
+        if x.dtype.kind == "O" or given.beyond(x, given.WHOLE):
+            given.numbers(x, "x")  # says where
         if x.dtype.kind not in "biuf" or y.dtype.kind not in "iu":
             raise TypeError(
                 f"x has dtype {x.dtype} and y {y.dtype}; want real numbers and integer labels"
@@ -90,9 +99,9 @@ class FewShot:
         labels, counts = np.unique(y, return_counts=True)
         self._check_counts(labels, counts)
         rows, starts = np.argsort(y, kind="stable"), np.cumsum(counts) - counts
-        own = {"_rows": rows, "_starts": starts, "_counts": counts}
-        for name, array in {"x": x.reshape(len(x), -1), "y": y, **own}.items():
-            object.__setattr__(self, name, array)
+        own = {"_rows": rows, "_starts": starts, "_counts": counts, "_dtype": _drawn(x)}
+        for name, value in {"x": x.reshape(len(x), -1), "y": y, **own}.items():
+            object.__setattr__(self, name, value)
 
     def _check_counts(self, labels: Array, counts: Array) -> None:
         if len(labels) < self.ways:
@@ -113,9 +122,15 @@ class FewShot:
     def _batch(self, rows: Array) -> Batch:
         """The examples in these rows (T, ways, n), those of class 0 first."""
         x = self.x.take(rows.reshape(self.tasks, -1), axis=0)
-        dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
         y = np.broadcast_to(np.arange(self.ways)[:, None], rows.shape)
-        return Batch(np.multiply(x, self.scale, dtype=dtype), y.reshape(self.tasks, -1))
+        return Batch(np.multiply(x, self.scale, dtype=self._dtype), y.reshape(self.tasks, -1))
+
+
+def _drawn(x: Array) -> np.dtype[Any]:
+    """The dtype in which numbers that differ still do."""
+    if x.dtype.kind == "f":
+        return x.dtype
+    return np.dtype(np.float64 if given.beyond(x, SINGLE) else np.float32)
 
 
 def distinct(rng: np.random.Generator, below: Array, count: int) -> Array:
@@ -135,11 +150,12 @@ def split_classes(labels: Any, train: int, validation: int, seed: int) -> tuple[
 
     Parameters
     ----------
-    labels : array
+    labels : (n,) array
         Class labels, each once or any number of times, in any order: the split depends on which
         there are and on nothing else.
-    train, validation : int
-        Number of classes for training, at least 1, and for validation; the others are the test's.
+    train, validation : int or float
+        Number of classes for training, at least 1, and for validation, or their shares of all
+        classes, rounded, such as 0.6 and 0.2; the others are the test's.
     seed : int
         Of the split.
 
@@ -150,8 +166,8 @@ def split_classes(labels: Any, train: int, validation: int, seed: int) -> tuple[
 
     Raises
     ------
-    ValueError
-        If no class is left for the test.
+    TypeError, ValueError
+        If a label is missing, or no class is left for the test.
 
     Examples
     --------
@@ -163,11 +179,31 @@ def split_classes(labels: Any, train: int, validation: int, seed: int) -> tuple[
     >>> sorted(np.concatenate([train, validation, test]).tolist()) == list(range(10))
     True
     """
-    known = np.unique(labels)
-    if train < 1 or validation < 0 or train + validation >= len(known):
+    known, _ = given.numbered(labels, "labels")
+    return split(known, train, validation, seed, ("class", "classes"))
+
+
+def split(
+    known: Array, train: Any, validation: Any, seed: int, called: tuple[str, str]
+) -> tuple[Array, ...]:
+    """Split what is known (``called`` is its name, for one and for many) at random into three."""
+    one, many = called
+    first, second = _count("train", train, len(known)), _count("validation", validation, len(known))
+    if first < 1 or second < 0 or first + second >= len(known):
         raise ValueError(
-            f"got {len(known)} classes for train = {train} and validation = {validation}; want "
-            "train >= 1, validation >= 0 and at least one class left for the test"
+            f"got {len(known)} {many} for train = {train} and validation = {validation}; want "
+            f"train >= 1, validation >= 0 and at least one {one} left for the test"
         )
     shuffled = np.random.default_rng(seed).permutation(known)
-    return tuple(np.split(shuffled, [train, train + validation]))
+    return tuple(np.split(shuffled, [first, first + second]))
+
+
+def _count(name: str, said: Any, total: int) -> int:
+    """A number of so many, said as it is or as a share of them."""
+    if isinstance(said, (float, np.floating)):
+        if not 0 <= said < 1:
+            raise ValueError(f"{name} is {said}; want a whole number, or a share from 0 to 1")
+        return round(float(said) * total)
+    if isinstance(said, (bool, np.bool_)) or not hasattr(said, "__index__"):
+        raise TypeError(f"{name} is {said!r}; want a whole number, or a share such as 0.6")
+    return operator.index(said)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..network.settings import check_name
-from .fewshot import distinct, split_classes
+from . import given
+from .fewshot import distinct, split
 from .scaling import Scaling
 from .tasks import Batch, Tasks
 
 Array = np.ndarray[Any, Any]
 
+CLASSES = 2**64  # integers that are classes are not converted
 IGNORED = float(np.finfo(np.float64).max)  # the scale of a column of x that never varied
 
 
@@ -28,11 +30,13 @@ class Grouped:
     Parameters
     ----------
     x : (n, n_in) array
-        Rows of finite numbers. Those of floating point keep their dtype.
+        Rows of finite numbers. Those of floating point keep their dtype, but for float16, which
+        becomes float32; integers, up to 2^53, become float64.
     y : (n,) or (n, n_out) array
-        Numbers; integers of shape (n,) are classes, for "cross_entropy".
+        Numbers, as in x; integers of shape (n,) are classes, for "cross_entropy".
     groups : (n,) array
-        The group of each row, as labels of any dtype that NumPy can sort.
+        The group of each row, as labels of one kind that NumPy can sort. Those that differ, by
+        whatever, are different groups.
     shots, queries : int
         Support and query rows per task.
     tasks : int
@@ -49,7 +53,8 @@ class Grouped:
     Raises
     ------
     TypeError, ValueError
-        If x, y and groups are not as said, a number is below 1, or no group is large enough.
+        If x, y and groups are not as said, a cell is masked, a label is missing, a number is below
+        1, or no group is large enough.
 
     Notes
     -----
@@ -85,13 +90,13 @@ class Grouped:
             if not hasattr(getattr(self, name), "__index__") or getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; want an integer >= 1")
         check_name("small", self.small, ("drop", "error"))
-        x, y, groups = _x(self.x), np.asarray(self.y), np.asarray(self.groups)
-        y = _y(y, len(x))
+        x = _x(self.x)
+        y, groups = _y(self.y, len(x)), given.labels(self.groups, "groups")
         if groups.shape != (len(x),):
             raise ValueError(
                 f"groups has shape {groups.shape} and x {len(x)} rows; want one label for each"
             )
-        labels, numbers = numbered(groups, "groups")
+        labels, numbers = given.numbered(groups, "groups")
         counts = np.bincount(numbers)
         large = self._large(labels, counts)
         rows = np.lexsort([*y.reshape(len(x), -1).T[::-1], *x.T[::-1], numbers])
@@ -135,8 +140,9 @@ def split_groups(groups: Any, train: int, validation: int, seed: int) -> tuple[A
     groups : (n,) array
         The group of each row, as labels of any dtype that NumPy can sort. Which group goes where
         depends on which labels there are, not on the order or number of rows.
-    train, validation : int
-        Number of groups for training, at least 1, and for validation; the others are the test's.
+    train, validation : int or float
+        Number of groups for training, at least 1, and for validation, or their shares of all
+        groups, rounded, such as 0.6 and 0.2; the others are the test's.
     seed : int
         Of the split.
 
@@ -158,11 +164,11 @@ def split_groups(groups: Any, train: int, validation: int, seed: int) -> tuple[A
     >>> len(set(groups[train])), len(set(groups[validation])), len(set(groups[test]))
     (3, 1, 1)
     """
-    groups = np.asarray(groups)
+    groups = given.labels(groups, "groups")
     if groups.ndim != 1:
         raise ValueError(f"groups has shape {groups.shape}; want (n,), a label for each row")
-    _, numbers = numbered(groups, "groups")
-    parts = split_classes(numbers, train, validation, seed)
+    known, numbers = given.numbered(groups, "groups")
+    parts = split(np.arange(len(known)), train, validation, seed, ("group", "groups"))
     first, second, third = (np.isin(numbers, part) for part in parts)
     return first, second, third
 
@@ -224,49 +230,24 @@ def _moments(columns: Array, name: str, constant: float = 1.0) -> tuple[Array, A
     return mean, np.where(varies, scale, constant)
 
 
-def numbered(given: Array, name: str) -> tuple[Array, Array]:
-    """The labels that occur, sorted, and of every row the number of its label."""
-    missing = [label is None or label != label for label in given.tolist()]  # NaN, NaT
-    if True in missing:
-        row = missing.index(True)
-        raise ValueError(f"{name}[{row}] is {given[row]}; want a label for every row")
-    try:
-        labels, numbers = np.unique(given, return_inverse=True)
-    except TypeError as error:
-        raise TypeError(
-            f"{name} cannot be sorted ({error}); want labels of one kind, e.g. {name}.astype(str)"
-        ) from error
-    return labels, numbers
-
-
-def _x(x: Any) -> Array:
-    x = _numbers(np.asarray(x), "x")
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(
-            f"x has shape {x.shape}; want (n, n_in), e.g. x[:, None]: rows are examples"
-        )
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
-
-
-def _y(y: Array, n: int) -> Array:
+def _y(y: Any, n: int) -> Array:
     """Classes (n,), or numbers (n, n_out)."""
-    y = _numbers(y, "y")
+    y = given.numbers(y, "y", whole=CLASSES)
     if y.ndim not in (1, 2) or len(y) != n or 0 in y.shape:
         raise ValueError(f"y has shape {y.shape} and x {n} rows; want (n,), or (n, n_out)")
     if y.ndim == 1:
         return y if y.dtype.kind in "iu" else y[:, None] * 1.0
-    return y if y.dtype.kind == "f" else y.astype(np.float64)
+    return _floats(given.numbers(y, "y"))
 
 
-def _numbers(array: Array, name: str) -> Array:
-    if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; want real numbers, e.g. {name}.astype(float)"
-        )
-    if not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+def _x(x: Any) -> Array:
+    x = given.numbers(x, "x")
+    if x.ndim != 2 or 0 in x.shape:
         raise ValueError(
-            f"{name} has {array[row]} in row {row}; want finite numbers: fill it or leave the row "
-            "out"
+            f"x has shape {x.shape}; want (n, n_in), e.g. x[:, None]: rows are examples"
         )
-    return array
+    return _floats(x)
+
+
+def _floats(array: Array) -> Array:
+    return array if array.dtype.kind == "f" else array.astype(np.float64)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from . import given
+
 Array = np.ndarray[Any, Any]
 
 
@@ -23,7 +25,12 @@ class Batch:
     Raises
     ------
     TypeError, ValueError
-        If the shapes do not match, the batch is empty, or a number is NaN or infinite.
+        If the shapes do not match, the batch is empty, or a number is NaN, infinite or masked, or
+        has more digits than float64.
+
+    Notes
+    -----
+    Numbers of any byte order keep their precision; float16 becomes float32, which loses nothing.
 
     Examples
     --------
@@ -95,7 +102,7 @@ class Tasks:
 
 def _numbers(array: Any, name: str) -> Array:
     """An array of finite numbers (exact ones in object arrays), or an error."""
-    array = np.asarray(array)
+    array = given.array(array, name)
     if array.dtype.kind not in "biufcO":
         raise TypeError(f"{name} has dtype {array.dtype}; want numbers")
     if array.dtype.kind in "fc" and not np.isfinite(array).all():

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..data.grouped import Grouped, numbered, standardise, standardised
+from ..data import given
+from ..data.grouped import Grouped, standardise, standardised
 from ..data.scaling import Scaling
 from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..network.mlp import MLP
@@ -34,7 +35,7 @@ class NotFittedError(ValueError, AttributeError):
     """A method of an estimator that wants `fit` first; scikit-learn's own where that is loaded."""
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class _Estimator:
     hidden: tuple[int, ...] = (40, 40)
     activation: str = "relu"
@@ -53,6 +54,7 @@ class _Estimator:
     random_state: Any = None
     learner_: Learner = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
+    feature_names_in_: Array = field(init=False, repr=False)  # where x had names
     dropped_: int = field(init=False, repr=False)
     meta_values_: list[float] = field(init=False, repr=False)
     _flat: bool = field(init=False, repr=False)  # whether y was (n,)
@@ -64,12 +66,13 @@ class _Estimator:
 
         Parameters
         ----------
-        x : (n, n_in) array
-            Real numbers. The dtype of training is float32 for float32, else float64.
-        y : (n,) or (n, n_out) array
+        x : (n, n_in) array or table
+            Real numbers. The dtype of training is float32 for float32, else float64. Names of the
+            columns, of a table of pandas', polars' or pyarrow's, are kept, here and in the learner.
+        y : (n,) or (n, n_out) array or table
             Numbers; for a classifier (n,) labels, integers or strings.
         groups : (n,) array
-            The group of each row, as labels of any dtype that NumPy can sort.
+            The group of each row, as labels of one kind that NumPy can sort.
 
         Returns
         -------
@@ -78,7 +81,8 @@ class _Estimator:
         Raises
         ------
         TypeError, ValueError
-            If a parameter, x, y or groups is not as said, or no group has shots + queries rows.
+            If a parameter, x, y or groups is not as said, a number or label is missing or masked,
+            no group has shots + queries rows, or with ``norm="batch"`` shots or queries are 1.
         FloatingPointError
             If training diverges.
 
@@ -90,7 +94,9 @@ class _Estimator:
         check_name("meta_gradient", self.meta_gradient, GRADIENTS)
         if not np.iterable(self.hidden):
             raise TypeError(f"hidden is {self.hidden!r}; want integers, e.g. (40, 40)")
-        flat = np.ndim(y) == 1
+        given.enough(self.norm, shots=self.shots, queries=self.queries)
+        given.same_rows(x, y=y, groups=groups)
+        flat, named = np.ndim(y) == 1, _named(x, y, groups)
         y, classes = self._targets(y)
         source = Grouped(x, y, groups, self.shots, self.queries, self.tasks, self.small)
         n_in = source.x.shape[1]
@@ -100,7 +106,7 @@ class _Estimator:
         dtype = np.float32 if source.x.dtype == np.float32 else np.float64
         rng = _generator(self.random_state)
         theta = model.init(rng, dtype)
-        about = {"estimator": type(self).__name__, "meta_gradient": self.meta_gradient}
+        about = {"estimator": type(self).__name__, "meta_gradient": self.meta_gradient, **named}
         start = Learner(model, theta, self.alpha, self.steps, scaling, classes, about)
         state = train(
             model, theta, standardised(source, scaling, dtype), alpha=self.alpha, steps=self.steps,
@@ -109,6 +115,9 @@ class _Estimator:
         )  # fmt: skip
         self.learner_, self._flat = replace(start, theta=state.theta), flat
         self.n_features_in_, self.dropped_, self.meta_values_ = n_in, source.dropped, state.values
+        vars(self).pop("feature_names_in_", None)
+        if "features" in named:
+            self.feature_names_in_ = np.array(named["features"], object)
         return self
 
     def adapt(self, x: Any, y: Any, steps: int | None = None) -> Adapted:
@@ -116,8 +125,8 @@ class _Estimator:
 
         Parameters
         ----------
-        x, y : arrays
-            As for `fit`.
+        x, y : arrays or tables
+            As for `fit`. Columns with names are put in the order of training.
         steps : int, optional
             Inner steps, if not as many as in training.
 
@@ -129,16 +138,22 @@ class _Estimator:
         Raises
         ------
         TypeError, ValueError, FloatingPointError
-            As `Learner.adapt`; and if the estimator was not fitted.
+            As `Learner.adapt`; if the estimator was not fitted, columns are other ones than in
+            training, a number or label is missing or masked; and with ``norm="batch"``, by which
+            what is learned of a row depends on the others, if there are no two rows that differ.
         """
-        return self._fitted().adapt(x, y, steps)
+        learner = self._fitted()
+        given.same_rows(x, y=y)
+        return learner.adapt(self._inputs(x), self._known_targets(y), steps)
 
     def predict(self, x: Any) -> Array:
         """Predict without adapting: what theta itself says of a row, whatever its group.
 
         Parameters
         ----------
-        x : (n, n_in) array
+        x : (n, n_in) array or table
+            Columns with names are put in the order of training. With ``norm="batch"`` a prediction
+            depends on the other rows.
 
         Returns
         -------
@@ -148,10 +163,92 @@ class _Estimator:
         Raises
         ------
         TypeError, ValueError, FloatingPointError
-            As `Adapted.predict`; and if the estimator was not fitted.
+            As `Adapted.predict`; if the estimator was not fitted, columns are other ones than in
+            training; and with ``norm="batch"`` if there are no two rows that differ.
         """
         learner = self._fitted()
-        return Adapted(learner, learner.theta, self._flat).predict(x)
+        return Adapted(learner, learner.theta, self._flat).predict(self._inputs(x))
+
+    def score(self, x: Any, y: Any, groups: Any = None) -> float:
+        """How good predictions are: R² in regression, accuracy in classification.
+
+        Parameters
+        ----------
+        x, y : arrays or tables
+            As for `fit`.
+        groups : (n,) array, optional
+            With it, the estimator is adapted to the first ``shots`` rows of each group and
+            predicts its others; groups with fewer rows count for nothing. Without it, it predicts
+            all rows without adapting, which says little of what it is for.
+
+        Returns
+        -------
+        score : float
+            1 at best.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError
+            As `adapt` and `predict`; and if no group has more than ``shots`` rows.
+        """
+        if groups is None:
+            return self._score(self._values(y), self.predict(x))
+        given.same_rows(x, y=y, groups=groups)
+        learner, x, y = self._fitted(), self._inputs(x), self._known_targets(y)
+        true, predicted = [], []
+        known, numbers = given.numbered(groups, "groups")
+        for group in range(len(known)):
+            rows = np.flatnonzero(numbers == group)
+            support, query = rows[: self.shots], rows[self.shots :]
+            if len(query):
+                true.append(y[query])
+                predicted.append(learner.adapt(x[support], y[support]).predict(x[query]))
+        if not true:
+            raise ValueError(f"no group has more than shots = {self.shots} rows; want more of one")
+        return self._score(np.concatenate(true), np.concatenate(predicted))
+
+    def set_fit_request(self, *, groups: Any = True) -> Self:
+        """Say whether scikit-learn's metadata routing gives ``groups`` to `fit`, as it does.
+
+        Parameters
+        ----------
+        groups : bool, None or str
+            As scikit-learn's own method of that name takes it.
+        """
+        return self._request("fit", groups)
+
+    def set_score_request(self, *, groups: Any = True) -> Self:
+        """Say whether scikit-learn's metadata routing gives ``groups`` to `score`, as it does.
+
+        Parameters
+        ----------
+        groups : bool, None or str
+            As scikit-learn's own method of that name takes it.
+        """
+        return self._request("score", groups)
+
+    def get_metadata_routing(self) -> Any:
+        """What scikit-learn's metadata routing is to give to which method (needs scikit-learn)."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        if not hasattr(self, "_metadata_request"):
+            request = MetadataRequest(owner=self)
+            for method in (request.fit, request.score):
+                method.add_request(param="groups", alias=True)
+            return request
+        return self._metadata_request  # which scikit-learn's clone copies under this name
+
+    def _request(self, method: str, groups: Any) -> Self:
+        request = self.get_metadata_routing()
+        getattr(request, method).add_request(param="groups", alias=groups)
+        self._metadata_request = request
+        return self
+
+    def __repr__(self) -> str:
+        said = {one.name: (repr(getattr(self, one.name)), repr(one.default))
+                for one in fields(self) if one.init}  # fmt: skip
+        inner = (f"{name}={given.cut(one)}" for name, (one, usual) in said.items() if one != usual)
+        return f"{type(self).__name__}({', '.join(inner)})"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters of the constructor, by name.
@@ -186,6 +283,25 @@ class _Estimator:
         """y as the loss takes it, and the classes, if any."""
         raise NotImplementedError
 
+    def _values(self, y: Any) -> Array:
+        """y as predictions are to be compared with it."""
+        raise NotImplementedError
+
+    def _score(self, true: Array, predicted: Array) -> float:
+        raise NotImplementedError
+
+    def _inputs(self, x: Any) -> Array:
+        """x with its columns in the order of training."""
+        learner = self._fitted()
+        x = given.numbers(given.table(x, "x", learner.provenance.get("features")), "x")
+        if x.ndim == 2:
+            given.differing(x, learner.model.norm, "x")
+        return x
+
+    def _known_targets(self, y: Any) -> Array:
+        """y as in training."""
+        return self._values(given.table(y, "y", self._fitted().provenance.get("targets")))
+
     def _scaling(self, source: Grouped, n_out: int) -> Scaling:
         return standardise(source.x, None if self.loss == "cross_entropy" else source.y, n_out)
 
@@ -197,7 +313,21 @@ class _Estimator:
         return self.learner_
 
 
-@dataclass(kw_only=True, eq=False)
+def _named(x: Any, y: Any, groups: Any) -> dict[str, Any]:
+    """What the user calls the columns, as a learner's provenance has it."""
+    features, targets = given.names(x, "x"), given.names(y, "y")
+    if targets is None and isinstance(getattr(y, "name", None), str):
+        targets = (y.name,)
+    named: dict[str, Any] = {
+        "features": features and [str(one) for one in features],
+        "targets": targets and [str(one) for one in targets],
+        "target": str(targets[0]) if targets and len(targets) == 1 else None,
+        "task": groups.name if isinstance(getattr(groups, "name", None), str) else None,
+    }
+    return {name: said for name, said in named.items() if said is not None}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class MAMLRegressor(_Estimator):
     """Regression for a new group from a few of its rows, having been trained on other groups.
 
@@ -206,7 +336,8 @@ class MAMLRegressor(_Estimator):
     hidden : sequence of int
         Widths of the hidden layers.
     activation, norm
-        As for `numaml.MLP`.
+        As for `numaml.MLP`. With ``norm="batch"`` predictions depend on the other rows that they
+        are made with, and of one row alone there are none.
     alpha : float
         Inner learning rate.
     steps : int
@@ -238,6 +369,8 @@ class MAMLRegressor(_Estimator):
         What was learnt; `Learner.save` keeps it.
     n_features_in_ : int
         Columns of x.
+    feature_names_in_ : (n_features_in_,) array of str
+        Their names; only if x had names.
     dropped_ : int
         Number of groups that were too small to train on.
     meta_values_ : list of float
@@ -247,7 +380,8 @@ class MAMLRegressor(_Estimator):
     -----
     What scikit-learn asks of an estimator is there (``get_params``, ``set_params``, clones, tags),
     except that ``fit`` needs groups. Tell how good the predictions are on groups that training did
-    not see: `numaml.split_groups`, or scikit-learn's ``GroupKFold``.
+    not see: `numaml.split_groups`, or scikit-learn's ``GroupKFold``. With its metadata routing on,
+    its grid search gives the groups to `fit` and to `score`, which adapts to each of them.
 
     References
     ----------
@@ -271,8 +405,22 @@ class MAMLRegressor(_Estimator):
     loss: ClassVar[str] = "squared_error"
 
     def _targets(self, y: Any) -> tuple[Array, None]:
-        y = np.asarray(y)
-        return (y.astype(np.float64) if y.dtype.kind in "biu" else y), None
+        return self._values(y), None
+
+    def _values(self, y: Any) -> Array:
+        y = given.numbers(y, "y")
+        return y.astype(np.float64) if y.dtype.kind in "biu" else y
+
+    def _score(self, true: Array, predicted: Array) -> float:
+        """R², its mean over the outputs."""
+        true, predicted = (one.reshape(len(one), -1) for one in (true, predicted))
+        if true.shape != predicted.shape:
+            raise ValueError(f"y has shape {true.shape} and predictions {predicted.shape}")
+        left = ((true - predicted) ** 2).sum(0)
+        whole = ((true - true.mean(0)) ** 2).sum(0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = np.where(whole > 0, 1 - left / whole, np.where(left > 0, 0.0, 1.0))
+        return float(each.mean())
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import RegressorTags, Tags, TargetTags
@@ -280,7 +428,7 @@ class MAMLRegressor(_Estimator):
         return Tags("regressor", TargetTags(required=True), regressor_tags=RegressorTags())
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False, repr=False)
 class MAMLClassifier(_Estimator):
     """Classification for a new group from a few of its rows, having been trained on other groups.
 
@@ -332,7 +480,8 @@ class MAMLClassifier(_Estimator):
 
         Parameters
         ----------
-        x : (n, n_in) array
+        x : (n, n_in) array or table
+            As for `predict`.
 
         Returns
         -------
@@ -344,20 +493,36 @@ class MAMLClassifier(_Estimator):
             As `predict`.
         """
         learner = self._fitted()
-        return Adapted(learner, learner.theta).predict_proba(x)
+        return Adapted(learner, learner.theta).predict_proba(self._inputs(x))
 
     def _targets(self, y: Any) -> tuple[Array, Array]:
-        y = np.asarray(y)
+        y = given.labels(y, "y")
         if y.ndim != 1:
             raise ValueError(f"y has shape {y.shape}; want (n,) labels")
-        classes, numbers = numbered(y, "y")
-        if all(isinstance(label, str) for label in classes.tolist()):
+        classes, numbers = given.numbered(y, "y")
+        known = classes.tolist()
+        if all(isinstance(label, str) for label in known):
             classes = classes.astype(str)
+        if classes.tolist() != known:
+            raise ValueError("y has labels that end with zero bytes; want others")
         if classes.dtype.kind not in "iuU":
             raise TypeError(f"y has dtype {y.dtype}; want integers or strings, e.g. y.astype(int)")
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class; want at least 2")
         return numbers, classes
+
+    def _values(self, y: Any) -> Array:
+        y, classes = given.labels(y, "y"), self.classes_
+        text = classes is not None and classes.dtype.kind == "U"
+        if text and y.size and not isinstance(first := y.flat[0], str):
+            raise TypeError(f"y[0] is {first!r:.80}; want labels as in training, which is text")
+        return y
+
+    def _score(self, true: Array, predicted: Array) -> float:
+        """The accuracy."""
+        if true.shape != predicted.shape:
+            raise ValueError(f"y has shape {true.shape} and predictions {predicted.shape}")
+        return float((true == predicted).mean())
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, Tags, TargetTags

@@ -127,7 +127,7 @@ BAD = {
     "NaN label": (lambda: source(groups=with_one(X[:, 1], 5, np.nan)), ValueError,
         r"groups\[5\] is nan"),
     "labels of two kinds": (lambda: source(groups=with_one(GROUPS.astype(object), 3, 7)), TypeError,
-        r"groups cannot be sorted .*; want labels of one kind, e.g. groups.astype\(str\)"),
+        r"groups\[0\] is text \('ada'\) and groups\[3\] a number \(7\), .*; want labels of one kind"),
     "labels of other rows": (lambda: source(groups=GROUPS[1:]), ValueError,
         r"groups has shape \(27,\) and x 28 rows; want one label for each"),
     "targets of other rows": (lambda: source(y=Y[1:]), ValueError,
