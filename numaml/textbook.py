@@ -13,26 +13,25 @@ import numpy as np
 # Activations (s, s′, s″): any other triple will do as well.
 square = (lambda z: z * z, lambda z: 2 * z, lambda z: 2 + 0 * z)  # (A5)
 relu = (lambda z: z * (z.real > 0), lambda z: 1 * (z.real > 0), lambda z: 0 * z)  # (A1)
-sigma, sigma1 = lambda z: 1 / (1 + np.exp(-z)), lambda z: sigma(z) * sigma(-z)
-sigmoid = (sigma, sigma1, lambda z: sigma1(z) * (sigma(-z) - sigma(z)))  # (A2)
-softplus = (lambda z: np.log(1 + np.exp(z)), sigma, sigma1)  # (A3)
+sigma, sigma_prime = lambda z: 1 / (1 + np.exp(-z)), lambda z: sigma(z) * sigma(-z)
+sigmoid = (sigma, sigma_prime, lambda z: sigma_prime(z) * (sigma(-z) - sigma(z)))  # (A2)
+softplus = (lambda z: np.log(1 + np.exp(z)), sigma, sigma_prime)  # (A3)
 tanh = (np.tanh, lambda z: 1 - np.tanh(z) ** 2, lambda z: -2 * np.tanh(z) * tanh[1](z))  # (A4)
 
 
-# A loss of u (n, n_out) gives its value, δ_L = ∂loss/∂u, and u_dot ↦ δ_dot_L.
 def squared_error(u, y):
-    """Mean of (u − y)² over examples and outputs."""
-    n, value = u.size, ((u - y) * (u - y)).sum() / u.size  # (L1)
-    return value, 2 * (u - y) / n, lambda u_dot: 2 * u_dot / n
+    """Mean of (u − y)² over examples and outputs: the value, δ_L = ∂loss/∂u, u_dot ↦ δ_dot_L."""
+    count, value = u.size, ((u - y) * (u - y)).sum() / u.size  # (L1)
+    return value, 2 * (u - y) / count, lambda u_dot: 2 * u_dot / count
 
 
 def cross_entropy(u, y):
     """Mean over examples of −ln softmax(u)[y], y being classes 0, 1, …"""
-    n, one_hot = len(u), y[:, None] == np.arange(u.shape[1])
-    e = np.exp(u - u.real.max(1, keepdims=True))
-    p = e / e.sum(1, keepdims=True)
-    value = -(np.log(p) * one_hot).sum() / n  # (L2)
-    return value, (p - one_hot) / n, lambda v: p * (v - (p * v).sum(1, keepdims=True)) / n
+    n, is_y = len(u), y[:, None] == np.arange(u.shape[1])
+    exp = np.exp(u - u.real.max(1, keepdims=True))
+    p = exp / exp.sum(1, keepdims=True)
+    value = -(np.log(p) * is_y).sum() / n  # (L2)
+    return value, (p - is_y) / n, lambda u_dot: p * (u_dot - (p * u_dot).sum(1, keepdims=True)) / n
 
 
 def mean(a, axis):
@@ -41,7 +40,7 @@ def mean(a, axis):
 
 
 def normalise(a, axis):
-    """(N(a), r, axis); without a normalisation, axis None, N(a) is a."""
+    """(q, r, axis) with q = N(a); without a normalisation, axis None, q is a."""
     if axis is None:
         return a, None, None
     centred = a - mean(a, axis)
@@ -49,18 +48,18 @@ def normalise(a, axis):
     return r * centred, r, axis  # (N1)
 
 
-def J(w, x, r, axis):
-    """The Jacobian of N, at x = N(a), times w; it is its own transpose."""
-    return w if axis is None else r * (w - mean(w, axis) - x * mean(x * w, axis))  # (N2)
+def J(w, q, r, axis):
+    """The Jacobian of N, where q = N(a), times w; it is its own transpose."""
+    return w if axis is None else r * (w - mean(w, axis) - q * mean(q * w, axis))  # (N2)
 
 
-def R_J(w, w_dot, a_dot, x, r, axis):
+def R_J(w, w_dot, a_dot, q, r, axis):
     """R{J w}: how J w moves when w moves with w_dot and a with a_dot."""
     if axis is None:
         return w_dot
-    x_dot, Jw = J(a_dot, x, r, axis), J(w, x, r, axis)
-    bend = mean(x * a_dot, axis) * Jw + mean(x * w, axis) * x_dot + x * mean(x_dot * w, axis)
-    return J(w_dot, x, r, axis) - r * bend  # (N3)
+    q_dot, Jw = J(a_dot, q, r, axis), J(w, q, r, axis)
+    bend = mean(q * a_dot, axis) * Jw + mean(q * w, axis) * q_dot + q * mean(q_dot * w, axis)
+    return J(w_dot, q, r, axis) - r * bend  # (N3)
 
 
 class Net(NamedTuple):
@@ -87,33 +86,33 @@ def pack(W, b):
 
 
 def forward(net, theta, x):
-    """Of every layer h, n = (N(a), r, its axis) and z; the last z is u."""
+    """Of every layer h, N = (q, r, its axis) with q = N(a), and z; the last z is u."""
     L, W, b = unpack(net, theta)
-    h, n, z = {0: x}, {}, {}
+    h, N, z = {0: x}, {}, {}
     for l in range(1, L + 1):
-        n[l] = normalise(h[l - 1] @ W[l], net.axis if l < L else None)
-        z[l] = n[l][0] + b[l]  # (F1)
+        N[l] = normalise(h[l - 1] @ W[l], net.axis if l < L else None)
+        z[l] = N[l][0] + b[l]  # (F1)
         h[l] = net.activation[0](z[l]) if l < L else z[l]  # (F2)
-    return h, n, z
+    return h, N, z
 
 
-def r_forward(net, theta, v, h, n, z):
+def r_forward(net, theta, v, h, N, z):
     """R{forward}: the tangents of h, a and z when θ moves with v."""
     (L, W, _), (_, W_dot, b_dot) = unpack(net, theta), unpack(net, v)
     h_dot, a_dot, z_dot = {0: 0 * h[0]}, {}, {}
     for l in range(1, L + 1):
         a_dot[l] = h_dot[l - 1] @ W[l] + h[l - 1] @ W_dot[l]
-        z_dot[l] = J(a_dot[l], *n[l]) + b_dot[l]  # (R1)
+        z_dot[l] = J(a_dot[l], *N[l]) + b_dot[l]  # (R1)
         h_dot[l] = net.activation[1](z[l]) * z_dot[l] if l < L else z_dot[l]  # (R2)
     return h_dot, a_dot, z_dot
 
 
-def backward(net, theta, h, n, z, delta_L):
+def backward(net, theta, h, N, z, delta_L):
     """The cotangents δ of z, c of a and e of h, and the gradient of W and b."""
     L, W, _ = unpack(net, theta)
     delta, c, e, grad_W, grad_b = {L: delta_L}, {}, {}, {}, {}
     for l in range(L, 0, -1):
-        c[l] = J(delta[l], *n[l])
+        c[l] = J(delta[l], *N[l])
         grad_W[l], grad_b[l] = h[l - 1].T @ c[l], delta[l].sum(0)  # (B2)
         if l > 1:
             e[l - 1] = c[l] @ W[l].T
@@ -121,30 +120,31 @@ def backward(net, theta, h, n, z, delta_L):
     return delta, c, e, grad_W, grad_b
 
 
-def r_backward(net, theta, v, h, n, z, delta, c, e, h_dot, a_dot, z_dot, delta_dot_L):
+def r_backward(net, theta, v, h, N, z, delta, c, e, h_dot, a_dot, z_dot, delta_dot_L):
     """R{backward}: the tangents of all these."""
-    (L, W, _), (_, W_dot, _), (_, s1, s2) = unpack(net, theta), unpack(net, v), net.activation
-    delta_dot, c_dot, e_dot, grad_W_dot, grad_b_dot = {L: delta_dot_L}, {}, {}, {}, {}
+    (L, W, _), (_, W_dot, _) = unpack(net, theta), unpack(net, v)
+    (_, s_prime, s_second), delta_dot, c_dot, e_dot = net.activation, {L: delta_dot_L}, {}, {}
+    grad_W_dot, grad_b_dot = {}, {}
     for l in range(L, 0, -1):
-        c_dot[l] = R_J(delta[l], delta_dot[l], a_dot[l], *n[l])
+        c_dot[l] = R_J(delta[l], delta_dot[l], a_dot[l], *N[l])
         grad_W_dot[l] = h_dot[l - 1].T @ c[l] + h[l - 1].T @ c_dot[l]  # (R4)
         grad_b_dot[l] = delta_dot[l].sum(0)
         if l > 1:
             e_dot[l - 1] = c_dot[l] @ W[l].T + c[l] @ W_dot[l].T
-            bend = s2(z[l - 1]) * z_dot[l - 1] * e[l - 1]
-            delta_dot[l - 1] = bend + s1(z[l - 1]) * e_dot[l - 1]  # (R3)
+            bend = s_second(z[l - 1]) * z_dot[l - 1] * e[l - 1]
+            delta_dot[l - 1] = bend + s_prime(z[l - 1]) * e_dot[l - 1]  # (R3)
     return delta_dot, c_dot, e_dot, grad_W_dot, grad_b_dot
 
 
 def linearize(net, theta, batch):
     """The loss, its gradient, and its Hessian as the product v ↦ H v."""
-    h, n, z = forward(net, theta, batch[0])
+    h, N, z = forward(net, theta, batch[0])
     value, delta_L, hessian = net.loss(z[len(z)], batch[1])
-    delta, c, e, grad_W, grad_b = backward(net, theta, h, n, z, delta_L)
+    delta, c, e, grad_W, grad_b = backward(net, theta, h, N, z, delta_L)
 
     def hvp(v):
-        h_dot, a_dot, z_dot = r_forward(net, theta, v, h, n, z)
-        trace = h, n, z, delta, c, e, h_dot, a_dot, z_dot
+        h_dot, a_dot, z_dot = r_forward(net, theta, v, h, N, z)
+        trace = h, N, z, delta, c, e, h_dot, a_dot, z_dot
         return pack(*r_backward(net, theta, v, *trace, hessian(z_dot[len(z)]))[-2:])
 
     return value, pack(grad_W, grad_b), hvp

@@ -189,7 +189,7 @@ def compare_pass(found, text, net, phi, x, y, forward, backward, t):
     _, gradient, _ = text.linearize(net, phi, (x, y))
     inputs = {l - 1: h[l - 1] for l in z}  # the engine's last h is z
     found.compare_layers("h", forward["h"], inputs, t)
-    found.compare_layers("n", [n and n.x for n in forward["n"]], {l: n[l][0] for l in n}, t)
+    found.compare_layers("n", [q and q.q for q in forward["N"]], {l: n[l][0] for l in n}, t)
     found.compare_layers("z", forward["z"], z, t)
     for name, layers in (("delta", delta), ("c", c), ("e", e)):
         found.compare_layers(name, backward[name], layers, t)
@@ -211,7 +211,7 @@ def compare_r_pass(found, text, net, phi, v, y, trace, r_forward, r_backward, hv
     for name, layers in (("h_dot", hidden), ("a_dot", a_dot), ("z_dot", z_dot)):
         found.compare_layers(name, r_forward[name], layers, t)
     assert (h_dot[0] == 0).all()
-    found.compare_layers("n_dot", r_forward["x_dot"], {l: text.J(a_dot[l], *n[l]) for l in z}, t)
+    found.compare_layers("n_dot", r_forward["q_dot"], {l: text.J(a_dot[l], *n[l]) for l in z}, t)
     for name, layers in (("delta_dot", delta_dot), ("c_dot", c_dot), ("e_dot", e_dot)):
         found.compare_layers(name, r_backward[name], layers, t)
     found.compare("Hv", one(hvp["returned"], t), text.pack(grad_W_dot, grad_b_dot))
@@ -322,30 +322,29 @@ BUGS = [
     ("(A2)", "sigma(z) * sigma(-z)", "sigma(z) * sigma(z)", "delta"),
     ("(A2)", "(sigma(-z) - sigma(z)))  # (A2)", "(sigma(z) - sigma(-z)))", "delta_dot"),
     ("(A3)", "np.log(1 + np.exp(z))", "np.log(2 + np.exp(z))", "h"),
-    ("(A3)", "sigma, sigma1)  # (A3)", "sigma, sigma)", "delta_dot"),
+    ("(A3)", "sigma, sigma_prime)  # (A3)", "sigma, sigma)", "delta_dot"),
     ("(A4)", "1 - np.tanh(z) ** 2", "1 - np.tanh(z)", "delta"),
     ("(A4)", "-2 * np.tanh(z) * tanh[1](z)", "2 * np.tanh(z) * tanh[1](z)", "delta_dot"),
     ("(A5)", "lambda z: z * z,", "lambda z: z,", "h"),
     ("(A5)", "lambda z: 2 + 0 * z", "lambda z: 1 + 0 * z", "delta_dot"),
     ("(L1)", ".sum() / u.size  # (L1)", ".sum() / len(u)", "meta-value"),
-    ("(L1)", "value, 2 * (u - y) / n", "value, (u - y) / n", "delta"),
-    ("(L1)", "lambda u_dot: 2 * u_dot / n", "lambda u_dot: u_dot / n", "delta_dot"),
-    ("(L2)", "-(np.log(p) * one_hot).sum() / n", "-np.log(p).sum() / n", "meta-value"),
-    ("(L2)", "(p - one_hot) / n,", "p / n,", "delta"),
-    ("(L2)", "lambda v: p * (v - (p * v).sum(1, keepdims=True)) / n", "lambda v: p * v / n",
-     "delta_dot"),
+    ("(L1)", "value, 2 * (u - y) / count", "value, (u - y) / count", "delta"),
+    ("(L1)", "lambda u_dot: 2 * u_dot / count", "lambda u_dot: u_dot / count", "delta_dot"),
+    ("(L2)", "-(np.log(p) * is_y).sum() / n", "-np.log(p).sum() / n", "meta-value"),
+    ("(L2)", "(p - is_y) / n,", "p / n,", "delta"),
+    ("(L2)", "p * (u_dot - (p * u_dot).sum(1, keepdims=True)) / n", "p * u_dot / n", "delta_dot"),
     ("(N1)", "centred = a - mean(a, axis)", "centred = a", "n"),
     ("(N1)", "r * centred, r, axis  # (N1)", "centred, r, axis", "n"),
-    ("(N2)", "(w - mean(w, axis) - x", "(w - x", "c"),
-    ("(N2)", " - x * mean(x * w, axis))  # (N2)", ")", "n_dot"),
-    ("(N3)", "mean(x * a_dot, axis) * Jw + ", "", "c_dot"),
-    ("(N3)", " + mean(x * w, axis) * x_dot", "", "c_dot"),
-    ("(N3)", " + x * mean(x_dot * w, axis)", "", "c_dot"),
-    ("(N3)", "x, r, axis) - r * bend  # (N3)", "x, r, axis)", "c_dot"),
-    ("(F1)", "n[l][0] + b[l]  # (F1)", "n[l][0]", "z"),
+    ("(N2)", "(w - mean(w, axis) - q", "(w - q", "c"),
+    ("(N2)", " - q * mean(q * w, axis))  # (N2)", ")", "n_dot"),
+    ("(N3)", "mean(q * a_dot, axis) * Jw + ", "", "c_dot"),
+    ("(N3)", " + mean(q * w, axis) * q_dot", "", "c_dot"),
+    ("(N3)", " + q * mean(q_dot * w, axis)", "", "c_dot"),
+    ("(N3)", "q, r, axis) - r * bend  # (N3)", "q, r, axis)", "c_dot"),
+    ("(F1)", "N[l][0] + b[l]  # (F1)", "N[l][0]", "z"),
     ("(F1)", "net.axis if l < L else None", "net.axis", "n"),
     ("(F2)", "net.activation[0](z[l]) if l < L else z[l]  # (F2)", "z[l]", "h"),
-    ("(R1)", "J(a_dot[l], *n[l]) + b_dot[l]  # (R1)", "a_dot[l] + b_dot[l]", "z_dot"),
+    ("(R1)", "J(a_dot[l], *N[l]) + b_dot[l]  # (R1)", "a_dot[l] + b_dot[l]", "z_dot"),
     ("(R1)", "h_dot[l - 1] @ W[l] + ", "", "a_dot"),
     ("(R2)", "net.activation[1](z[l]) * z_dot[l] if", "z_dot[l] if", "h_dot"),
     ("(B1)", "net.activation[1](z[l - 1]) * e[l - 1]  # (B1)", "e[l - 1]", "delta"),
@@ -353,11 +352,12 @@ BUGS = [
     ("(B2)", "h[l - 1].T @ c[l], delta[l].sum(0)  # (B2)", "h[l - 1].T @ delta[l], c[l].sum(0)",
      "gradient"),
     ("(B2)", "delta[l].sum(0)  # (B2)", "0 * delta[l].sum(0)", "gradient"),
-    ("(R3)", "bend + s1(z[l - 1]) * e_dot[l - 1]  # (R3)", "s1(z[l - 1]) * e_dot[l - 1]",
+    ("(R3)", "bend + s_prime(z[l - 1]) * e_dot[l - 1]  # (R3)", "s_prime(z[l - 1]) * e_dot[l - 1]",
      "delta_dot"),
-    ("(R3)", "bend + s1(z[l - 1]) * e_dot[l - 1]  # (R3)", "bend", "delta_dot"),
+    ("(R3)", "bend + s_prime(z[l - 1]) * e_dot[l - 1]  # (R3)", "bend", "delta_dot"),
     ("(R3)", " + c[l] @ W_dot[l].T", "", "e_dot"),
-    ("(R3)", "bend = s2(z[l - 1]) * z_dot[l - 1] * e", "bend = s2(z[l - 1]) * e", "delta_dot"),
+    ("(R3)", "bend = s_second(z[l - 1]) * z_dot[l - 1] * e",
+     "bend = s_second(z[l - 1]) * e", "delta_dot"),
     ("(R4)", "h_dot[l - 1].T @ c[l] + ", "", "Hv"),
     ("(R4)", "grad_b_dot[l] = delta_dot[l].sum(0)", "grad_b_dot[l] = delta[l].sum(0)", "Hv"),
     ("(M1)", "phis[-1] - alpha * g)  # (M1)", "theta - alpha * g)", "phi"),

@@ -159,11 +159,11 @@ def _normalisation(error: Callable[[str, Array, Array, Array], float]) -> float:
 
 
 def _n1(norm: str, a: Array, _w: Array, _a_dot: Array) -> float:
-    return relative_error(NORMS[norm](a).x, [_normalised(a[t], norm) for t in range(T)])
+    return relative_error(NORMS[norm](a).q, [_normalised(a[t], norm) for t in range(T)])
 
 
 def _n2(norm: str, a: Array, w: Array, _a_dot: Array) -> float:
-    return relative_error(NORMS[norm](a).J(w), complex_step(lambda a: NORMS[norm](a).x, a, w))
+    return relative_error(NORMS[norm](a).J(w), complex_step(lambda a: NORMS[norm](a).q, a, w))
 
 
 def _n3(norm: str, a: Array, w: Array, a_dot: Array) -> float:
@@ -223,9 +223,9 @@ class _Passes:
         """Forward and backward; softplus, whose every derivative differs from the others."""
         s, s_prime, _ = ACTIVATIONS["softplus"]
         W, b = self.columns(theta)
-        h, n, z = forward(W, b, self.batch.x, s, self.norm)
+        h, N, z = forward(W, b, self.batch.x, s, self.norm)
         delta_L = losses.cross_entropy(z[-1], self.batch.y)[1]
-        return backward(W, h, n, z, s_prime, delta_L)[1]
+        return backward(W, h, N, z, s_prime, delta_L)[1]
 
     def along_v(self, part: str, l: int) -> Array:
         """Derivative along v of a part of the trace, by a complex step."""
@@ -238,9 +238,9 @@ class _Passes:
 
     def r_backward(self) -> list[Any]:
         W, W_dot = self.columns(self.theta)[0], self.columns(self.v)[0]
-        tangents, s2 = self.r_forward(), ACTIVATIONS["softplus"][2]
+        tangents, s_second = self.r_forward(), ACTIVATIONS["softplus"][2]
         hessian = losses.cross_entropy(self.trace.z[-1], self.batch.y)[2]
-        return r_backward(W, W_dot, self.trace, tangents, s2, hessian(tangents.z_dot[-1]))
+        return r_backward(W, W_dot, self.trace, tangents, s_second, hessian(tangents.z_dot[-1]))
 
 
 def _r1(norm: str | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -31,10 +32,24 @@ def identity(model: Any) -> Any:
     kind = type(model)
     by_value: Any = kind.__hash__
     if by_value not in (None, object.__hash__):
-        return kind, model
+        held = _functions(model)
+        return kind, model, held and _plain(held, "a function it holds")
     methods = [value for value in vars(kind).values() if isinstance(value, FunctionType)]
     state = tuple(sorted((k, _plain(v, f"its {k}")) for k, v in vars(model).items()))
     return kind, state, tuple(_plain(method, method.__name__) for method in methods)
+
+
+@lru_cache(256)
+def _functions(model: Any) -> tuple[FunctionType, ...]:
+    """Functions of Python that a model holds, which may read what changes."""
+    found, waiting = list[FunctionType](), list(getattr(model, "__dict__", {}).values())
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, tuple):
+            waiting += one
+        elif isinstance(one, FunctionType):
+            found.append(one)
+    return tuple(found)
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -53,7 +53,7 @@ def in_parts(
 
 def parts_of(model: Any, theta: Array, S: Any, Q: Any, steps: int) -> int:
     """How many parts these tasks are taken in."""
-    if theta.dtype.hasobject or not (offers(model, Foreseen) and np.ndim(S.x) == 3):
+    if theta.dtype.hasobject or not (offers(model, Foreseen) and S.x.ndim == Q.x.ndim == 3):
         return 1
     tasks, n, _ = S.x.shape
     each = theta.itemsize * model.trace_size(n, Q.x.shape[-2], steps)

@@ -16,10 +16,10 @@ Activation = tuple[Function, Function, Function | None]  # s″ is None where it
 
 
 def relu(z: Array) -> Array:
-    return z * step(z)  # (A1): a maximum with 0 takes NumPy four times as long
+    return z * relu_prime(z)  # (A1): a maximum with 0 takes NumPy four times as long
 
 
-def step(z: Array) -> Array:
+def relu_prime(z: Array) -> Array:
     """1 where z > 0, elsewhere 0, at the kink too."""
     return (z.real > 0).astype(z.dtype)
 
@@ -31,8 +31,8 @@ def exp_minus_abs(z: Array) -> tuple[Array, Array]:
 
 
 def sigmoid(z: Array) -> Array:
-    e, positive = exp_minus_abs(z)
-    return (positive + e * ~positive) / (1 + e)  # (A2)
+    exp, positive = exp_minus_abs(z)
+    return (positive + exp * ~positive) / (1 + exp)  # (A2)
 
 
 def sigmoid_prime(z: Array) -> Array:
@@ -40,18 +40,18 @@ def sigmoid_prime(z: Array) -> Array:
 
 
 def sigmoid_second(z: Array) -> Array:
-    s, t = sigmoid(z), sigmoid(-z)
-    return s * t * (t - s)
+    up, down = sigmoid(z), sigmoid(-z)
+    return up * down * (down - up)
 
 
 def softplus(z: Array) -> Array:
-    e, positive = exp_minus_abs(z)
-    return z * positive + np.log1p(e)  # (A3)
+    exp, positive = exp_minus_abs(z)
+    return z * positive + np.log1p(exp)  # (A3)
 
 
 def tanh_prime(z: Array) -> Array:
-    e, _ = exp_minus_abs(2 * z)
-    return 4 * e / (1 + e) ** 2  # (A4): 1 − tanh² without its cancellation
+    exp, _ = exp_minus_abs(2 * z)
+    return 4 * exp / (1 + exp) ** 2  # (A4): 1 − tanh² without its cancellation
 
 
 def tanh_second(z: Array) -> Array:
@@ -59,7 +59,7 @@ def tanh_second(z: Array) -> Array:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": (relu, step, None),
+    "relu": (relu, relu_prime, None),
     "sigmoid": (sigmoid, sigmoid_prime, sigmoid_second),
     "softplus": (softplus, sigmoid, sigmoid_prime),
     "tanh": (np.tanh, tanh_prime, tanh_second),

@@ -61,6 +61,22 @@ def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
     return Rows(x, as_targets(batch.y, x, model.sizes, model.loss))
 
 
+def alike(batches: list[Rows]) -> list[Rows]:
+    """Batches with the same task axes: one that all tasks share is seen once by each."""
+    leads = {batch.x.shape[:-2] for batch in batches} - {()}
+    if len(leads) > 1:
+        shapes = ", ".join(str(batch.x.shape) for batch in batches)
+        raise ValueError(f"x has shapes {shapes}; want the same number of tasks in all")
+    if not leads:
+        return batches
+    (lead,) = leads
+    return [
+        batch if batch.x.ndim > 2
+        else Rows(*(np.broadcast_to(array, lead + array.shape) for array in batch))
+        for batch in batches
+    ]  # fmt: skip
+
+
 def as_inputs(x: Any, theta: Array, model: Any) -> Array:
     """x (…, n, n_in) in θ's dtype, with the task axes of θ or its own."""
     x, sizes = as_dtype(x, theta.dtype, "x"), model.sizes

@@ -31,10 +31,10 @@ def cross_entropy(u: Array, y: Array) -> tuple[Any, Array, Function]:
 
     # Where one p is nearly 1, sums leave it out and shifts make its term 0: nothing cancels.
     shifted = u - u * top @ ones
-    e = np.exp(shifted)
-    rest = (e - top) @ ones  # without the top class, whose e is exactly 1
+    exp = np.exp(shifted)
+    rest = (exp - top) @ ones  # without the top class, whose exp is exactly 1
     value = (np.log1p(rest) - shifted * one_hot @ ones).sum((-2, -1)) / n  # (L2)
-    p = e / (1 + rest)
+    p = exp / (1 + rest)
     others = p - p * one_hot
     delta = (others - one_hot * (others @ ones)) / n
 

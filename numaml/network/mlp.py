@@ -194,7 +194,7 @@ class MLP:
         """
         if not isinstance(theta, Layered):
             theta = inputs.as_vector(theta, self.size, self.sizes)
-            x = as_numbers(inputs.as_inputs(x, theta, self), "x")
+            x = self._input(as_numbers(inputs.as_inputs(x, theta, self), "x"))
         return self._output(theta, x)
 
     def value(self, theta: Any, batch: Any) -> Any:
@@ -232,7 +232,7 @@ class MLP:
             One row per task, also when theta is shared.
         hvp : callable
             Takes v (P,) or (T, P) and returns H v of the gradient's shape, for every task its own
-            H. With one task, v may be a stack (m, P) of vectors. May be called any number of times.
+            H. With one task, v may be a stack (…, P) of vectors. May be called any number of times.
 
         Raises
         ------
@@ -289,7 +289,7 @@ class MLP:
             If shapes, dtypes or classes do not fit.
         """
         theta = inputs.as_vector(theta, self.size, self.sizes)
-        return theta, *(inputs.as_rows(batch, theta, self) for batch in batches)
+        return theta, *inputs.alike([inputs.as_rows(batch, theta, self) for batch in batches])
 
     def lift(self, theta: Any, *batches: Any) -> tuple[Any, ...]:
         """Theta in the form that is fast to adapt on the first of the batches; and the batches.
@@ -316,14 +316,15 @@ class MLP:
             theta, *batches = self.checked(theta, *batches)  # type: ignore[assignment]  # a list
         if not batches:
             return (theta,)
-        tasks, n, _ = (1, *batches[0].x.shape)[-3:]
-        return lift(theta, self.sizes, tasks, n), *batches
+        rows = [Rows(self._input(batch.x), batch.y) for batch in batches]
+        tasks, n, _ = (1, *rows[0].x.shape)[-3:]
+        return lift(theta, self.sizes, tasks, n), *rows
 
     def trace_size(self, n: int, m: int, steps: int) -> int:
         """Numbers that one task's traces hold; an estimate, right within a factor of two.
 
-        Of every layer at every step h, s′, δ and a product; φ_{k+1} − φ_k as δ of the support, or
-        where that is fewer numbers multiplied out; and the query's pass.
+        Of every layer at every step h, s′, δ and a product; φ_k − θ as the c of all steps, or where
+        that is fewer numbers multiplied out; and the query's pass.
 
         Parameters
         ----------
@@ -344,13 +345,13 @@ class MLP:
     def _output(self, theta: Vector, x: Array) -> Array:
         s, _, _ = self._activation
         with np.errstate(under="ignore"):  # a number too small to matter
-            return forward(*self._columns(theta), self._input(x), s, NORMS[self.norm])[2][-1]
+            return forward(*self._columns(theta), x, s, NORMS[self.norm])[2][-1]
 
     def _linearize(self, theta: Vector, batch: Rows) -> tuple[Any, Any, Callable[[Any], Any]]:
         (W, b), (s, s_prime, s_second) = self._columns(theta), self._activation
-        h, n, z = forward(W, b, self._input(batch.x), s, NORMS[self.norm])
+        h, N, z = forward(W, b, batch.x, s, NORMS[self.norm])
         value, delta_L, hessian = LOSSES[self.loss](z[-1], batch.y)
-        outers, trace = backward(W, h, n, z, s_prime, delta_L)
+        outers, trace = backward(W, h, N, z, s_prime, delta_L)
         if s_second is None:  # then nobody asks for z and e again
             trace = trace._replace(z=(), e=())
 

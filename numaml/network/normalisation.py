@@ -1,8 +1,8 @@
 """Normalisation without parameters: N(a), its Jacobian J, and the tangent of J w.
 
-    (N1) x = N(a) = r ∘ (a − mean a),  r = (variance a + ε)^(−1/2)
-    (N2) J w = r ∘ (w − mean w − x ∘ mean(x ∘ w))
-    (N3) R{J w} = J w_dot − r ∘ (mean(x ∘ a_dot) ∘ J w + mean(x ∘ w) ∘ x_dot + x ∘ mean(x_dot ∘ w))
+    (N1) q = N(a) = r ∘ (a − mean a),  r = (variance a + ε)^(−1/2)
+    (N2) J w = r ∘ (w − mean w − q ∘ mean(q ∘ w))
+    (N3) R{J w} = J w_dot − r ∘ (mean(q ∘ a_dot) ∘ J w + mean(q ∘ w) ∘ q_dot + q ∘ mean(q_dot ∘ w))
 
 Means are taken along one axis: over the examples of the batch at hand
 ("batch", per task and feature, in training and at test) or over the features ("layer", per
@@ -25,9 +25,9 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Normalised:
-    """x = N(a), with means that are ``sums`` divided by ``count``."""
+    """q = N(a), with means that are ``sums`` divided by ``count``."""
 
-    x: Array
+    q: Array
     r: Array
     sums: Callable[[Array], Array]
     count: int
@@ -38,12 +38,12 @@ class Normalised:
 
     def J(self, w: Array) -> Array:
         """J w, which is also Jᵀ w."""
-        return self.r * (w - self.mean(w) - self.x * self.mean(self.x * w))  # (N2)
+        return self.r * (w - self.mean(w) - self.q * self.mean(self.q * w))  # (N2)
 
-    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, x_dot: Array) -> Array:
-        """R{J w}, with J w and x_dot = J a_dot as they are known already."""
-        x, mean = self.x, self.mean
-        bend = mean(x * a_dot) * Jw + mean(x * w) * x_dot + x * mean(x_dot * w)
+    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, q_dot: Array) -> Array:
+        """R{J w}, with J w and q_dot = J a_dot as they are known already."""
+        q, mean = self.q, self.mean
+        bend = mean(q * a_dot) * Jw + mean(q * w) * q_dot + q * mean(q_dot * w)
         return self.J(w_dot) - self.r * bend  # (N3)
 
 

@@ -23,19 +23,19 @@ from .activations import Function
 
 Array = np.ndarray[Any, Any]
 Each = Sequence[Any]  # one of every layer, and None at 0
-Norm = Callable[[Array], Any]  # a -> N(a) as x, with its Jacobian
+Norm = Callable[[Array], Any]  # a -> q = N(a), with its Jacobian
 
 
 class Plain(NamedTuple):
-    """No normalisation: x = a, and its Jacobian is 1."""
+    """No normalisation: q = a, and its Jacobian is 1."""
 
-    x: Array
+    q: Array
 
     def J(self, w: Array) -> Array:
         """J w = w."""
         return w
 
-    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, x_dot: Array) -> Array:
+    def R_J(self, w: Array, Jw: Array, w_dot: Array, a_dot: Array, q_dot: Array) -> Array:
         """R{J w} = w_dot."""
         return w_dot
 
@@ -44,7 +44,7 @@ class Trace(NamedTuple):
     """What forward and backward computed, and the R-passes use again."""
 
     h: Each  # inputs of the layers
-    n: Each  # x = N(a), with its Jacobian
+    N: Each  # q = N(a), with its Jacobian
     z: Each  # pre-activations; z[L] is u
     s1: Each  # s′(z)
     delta: Each  # cotangents of z
@@ -57,71 +57,76 @@ class Tangents(NamedTuple):
 
     h_dot: Each
     a_dot: Each
-    x_dot: Each
+    q_dot: Each
     z_dot: Each
 
 
-def forward(W: Each, b: Each, x: Array, s: Function, N: Norm) -> tuple[Each, Each, Each]:
-    """(F1), (F2): of every layer its input h, its n = N(a), and z."""
+def forward(W: Each, b: Each, x: Array, s: Function, norm: Norm) -> tuple[Each, Each, Each]:
+    """(F1), (F2): of every layer its input h, its q = N(a), and z."""
     L = len(W) - 1
-    h, (n, z) = [x], empty(L, 2)
+    h, (N, z) = [x], empty(L, 2)
     for l in range(1, L + 1):
         a = h[l - 1] @ W[l]
-        n[l] = N(a) if l < L else Plain(a)
-        z[l] = n[l].x + b[l]  # (F1)
+        N[l] = norm(a) if l < L else Plain(a)
+        z[l] = N[l].q + b[l]  # (F1)
         if l < L:
             h.append(s(z[l]))  # (F2)
-    return h, n, z
+    return h, N, z
 
 
 def r_forward(W: Each, W_dot: Each, b_dot: Each, trace: Trace) -> Tangents:
     """(R1), (R2): the tangents of `forward` along W_dot and b_dot, with x fixed."""
-    L, h, n, s1 = len(W) - 1, trace.h, trace.n, trace.s1
-    h_dot, a_dot, x_dot, z_dot = empty(L, 4)
+    L, h, N, s1 = len(W) - 1, trace.h, trace.N, trace.s1
+    h_dot, a_dot, q_dot, z_dot = empty(L, 4)
     for l in range(1, L + 1):
         a_dot[l] = h[l - 1] @ W_dot[l]
         if l > 1:
             a_dot[l] = a_dot[l] + h_dot[l - 1] @ W[l]
-        x_dot[l] = n[l].J(a_dot[l])
-        z_dot[l] = x_dot[l] + b_dot[l]  # (R1) = R{F1}
+        q_dot[l] = N[l].J(a_dot[l])
+        z_dot[l] = q_dot[l] + b_dot[l]  # (R1) = R{F1}
         if l < L:
             h_dot[l] = s1[l] * z_dot[l]  # (R2) = R{F2}
-    return Tangents(h_dot, a_dot, x_dot, z_dot)
+    return Tangents(h_dot, a_dot, q_dot, z_dot)
 
 
 def backward(
-    W: Each, h: Each, n: Each, z: Each, s_prime: Function, delta_L: Array
+    W: Each, h: Each, N: Each, z: Each, s_prime: Function, delta_L: Array
 ) -> tuple[list[Outer], Trace]:
     """(B1), (B2): the gradient as outer products, from δ_L = ∂loss/∂u; and the trace."""
     L = len(W) - 1
     s1, delta, c, e, outers = empty(L, 5)
     delta[L] = delta_L
     for l in range(L, 0, -1):
-        c[l] = n[l].J(delta[l])
+        c[l] = N[l].J(delta[l])
         outers[l] = [(h[l - 1], c[l])], delta[l]  # (B2)
         if l > 1:
             e[l - 1] = c[l] @ W[l].mT
             s1[l - 1] = s_prime(z[l - 1])
             delta[l - 1] = s1[l - 1] * e[l - 1]  # (B1)
-    return outers[1:], Trace(h, n, z, s1, delta, c, e)
+    return outers[1:], Trace(h, N, z, s1, delta, c, e)
 
 
 def r_backward(
-    W: Each, W_dot: Each, trace: Trace, tangents: Tangents, s2: Function | None, delta_dot_L: Array
+    W: Each,
+    W_dot: Each,
+    trace: Trace,
+    tangents: Tangents,
+    s_second: Function | None,
+    delta_dot_L: Array,
 ) -> list[Outer]:
-    """(R3), (R4): the tangent of the gradient as outer products, from δ_dot_L; s2 is s″."""
-    L, (h, n, z, s1, delta, c, e), (h_dot, a_dot, x_dot, z_dot) = len(W) - 1, trace, tangents
+    """(R3), (R4): the tangent of the gradient as outer products, from δ_dot_L."""
+    L, (h, N, z, s1, delta, c, e), (h_dot, a_dot, q_dot, z_dot) = len(W) - 1, trace, tangents
     delta_dot, c_dot, e_dot, outers = empty(L, 4)
     delta_dot[L] = delta_dot_L
     for l in range(L, 0, -1):
-        c_dot[l] = n[l].R_J(delta[l], c[l], delta_dot[l], a_dot[l], x_dot[l])
+        c_dot[l] = N[l].R_J(delta[l], c[l], delta_dot[l], a_dot[l], q_dot[l])
         outers[l] = [(h[l - 1], c_dot[l])], delta_dot[l]  # (R4) = R{B2}
         if l > 1:
             outers[l][0].append((h_dot[l - 1], c[l]))  # (R4) = R{B2}, second term
             e_dot[l - 1] = c_dot[l] @ W[l].mT + c[l] @ W_dot[l].mT
             delta_dot[l - 1] = s1[l - 1] * e_dot[l - 1]  # (R3) = R{B1}
-        if l > 1 and s2:
-            bend = s2(z[l - 1]) * z_dot[l - 1] * e[l - 1]
+        if l > 1 and s_second:
+            bend = s_second(z[l - 1]) * z_dot[l - 1] * e[l - 1]
             delta_dot[l - 1] = delta_dot[l - 1] + bend  # (R3) = R{B1}, second term
     return outers[1:]
 

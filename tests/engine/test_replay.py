@@ -364,6 +364,22 @@ def test_a_model_that_may_change_unseen_stays_plain():
         assert not of_own(Holding(state))
 
 
+def test_a_network_whose_activation_reads_what_changes_stays_plain():
+    scale = [1.0]
+    activation = (lambda z: scale[0] * z, lambda z: scale[0] + 0 * z, None)
+    model = numaml.MLP((3, 7, 6, 2), activation)
+    _, theta, tasks = problem()
+    for scale[0] in (1.0, 1.0, 1.0, 2.0):
+        got = call("meta_gradient", model, theta, tasks)
+        assert same(got, plainly("meta_gradient", model, theta, tasks))
+    assert not numaml.engine.recordings()
+    assert "scale" in numaml.engine.plan(model, theta, tasks, 0.1, 2).replay
+    still = numaml.MLP((3, 7, 6, 2), (np.sin, np.cos, lambda z: -np.sin(z)))
+    for _ in range(3):
+        call("meta_gradient", still, theta, tasks)
+    assert last().steps
+
+
 def test_a_model_whose_numbers_change_is_another_model():
     class Scaled(Quadratic):
         scale = 1.0

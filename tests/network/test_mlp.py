@@ -1,6 +1,7 @@
 """The MLP's public face: layouts, task axes, dtypes, users' own activations."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -303,3 +304,37 @@ def test_harmless_underflow_does_not_raise():
         for steps in (1, 1, 1):
             numaml.meta_gradient(model, theta, numaml.Tasks(batch, batch), 1e-9, steps)
         assert np.geterr()["under"] == "raise"
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 2), (90, 80, 5)])
+@pytest.mark.parametrize("norm", [None, "batch"])
+@pytest.mark.parametrize("shared", ["support", "query"])
+def test_a_set_that_all_tasks_share_is_seen_once_by_each(sizes, norm, shared):
+    """In every form of the weights, and the same as if it were written out for each task."""
+    rng = np.random.default_rng(10)
+    model = numaml.MLP(sizes, "tanh", norm=norm)
+    one, many = (
+        numaml.Batch(*(rng.normal(size=(*lead, n, width)) for width in (sizes[0], sizes[-1])))
+        for lead, n in (((), 6), ((8,), 5))
+    )
+    written = numaml.Batch(*(np.broadcast_to(array, (8, *array.shape)) for array in (one.x, one.y)))
+    names = ("support", "query") if shared == "support" else ("query", "support")
+    tasks = SimpleNamespace(**dict(zip(names, (one, many), strict=True)))
+    whole = SimpleNamespace(**dict(zip(names, (written, many), strict=True)))
+    for _ in range(3):  # plain, recorded, replayed
+        got = numaml.meta_gradient(model, model.init(0), tasks, 0.1, 3)
+        want = numaml.meta_gradient(model, model.init(0), whole, 0.1, 3)
+        assert got[0] == pytest.approx(want[0], rel=1e-14)
+        assert relative_error(got[1], want[1]) < 1e-13
+
+
+def test_inputs_are_centred_once_so_that_one_pair_is_kept_for_them():
+    rng = np.random.default_rng(11)
+    model = numaml.MLP((90, 80, 5), norm="batch")
+    batch = numaml.Batch(rng.normal(size=(9, 5, 90)), rng.normal(size=(9, 5, 5)))
+    phi, rows = model.lift(model.init(0), batch)
+    for _ in range(3):
+        _, g, _ = model.linearize(phi, rows)
+        phi = phi - 0.1 * g
+    (first, _), *_ = phi.layers
+    assert [U.shape[-2] for U, _ in first.pairs] == [5]
