@@ -61,7 +61,10 @@ NORMS = (None, "batch", "layer")
 def cases(draw, activations=ACTIVATIONS, steps=STEPS, norms=NORMS):
     """Widths, task count, support and query sizes are all drawn."""
     architecture = draw(strategies.architectures(activations, norms=norms))
-    x_support, y_support, x_query, y_query = draw(strategies.tasks(architecture))
+    enough = strategies.tasks(architecture).filter(
+        lambda arrays: architecture.norm != "batch" or min(a.shape[-2] for a in arrays[::2]) > 1
+    )
+    x_support, y_support, x_query, y_query = draw(enough)
     model = numaml.MLP(*architecture)
     tasks = numaml.Tasks(numaml.Batch(x_support, y_support), numaml.Batch(x_query, y_query))
     theta, v = draw(strategies.thetas(model.sizes)), draw(strategies.thetas(model.sizes))

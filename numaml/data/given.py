@@ -54,7 +54,7 @@ def _native(given: Any, name: str) -> Array:
             f"{name} has dtype {dtype}, with more digits than theta can have; want "
             f"{'float64' if dtype.kind == 'f' else 'complex128'}: convert it with .astype"
         )
-    if dtype == np.float16:
+    if dtype.char == "e":  # float16
         return np.asarray(given.astype(np.float32))
     return np.asarray(given if dtype.isnative else given.astype(dtype.newbyteorder("=")))
 

@@ -7,16 +7,18 @@ unpacked to the disk, and what is read is limited before it is read.
 
 import contextlib
 import io
+import os
 import re
 import struct
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..files.own import folder_inside, open_given, open_own
 from ..files.whole import write_whole
+from .zipped import Arrays, archive, unpacked
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +27,8 @@ SETS = {"background": 964, "evaluation": 659}  # characters
 DRAWINGS, PIXELS = 20, 28
 MEMBER = re.compile(r"images_\w+/([A-Za-z][^/]*)/(character\d\d)/(\d{4}_\d\d)\.png")
 LARGEST_PNG = 10_000  # bytes; the archives' own have some 300
-LARGEST_CACHE = 2 * sum(SETS.values()) * DRAWINGS * PIXELS**2  # bytes, unpacked
+LARGEST_SET = 20_000_000  # bytes of a set's drawings; the archives' own have some 5 million
+LARGEST_CACHE = sum(SETS.values()) * DRAWINGS * PIXELS**2 + 1_000_000  # bytes, unpacked
 # A PNG's first bytes, with its width and height: nothing larger is ever decoded.
 HEADER = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">2I", 105, 105)
 
@@ -53,13 +56,16 @@ def load(path: str | Path) -> Array:
         If none of these files is there.
     ImportError
         If archives are to be read and Pillow is missing.
+    OSError
+        If something in the folder is a link, a pipe or a device, where a file or folder is wanted.
     ValueError
         If a file is damaged, incomplete, or not what its name says.
     """
     path = Path(path)
     cache = path / CACHE if path.is_dir() else path
-    if cache.is_file():
-        return np.concatenate([images for images, _ in _read_cache(cache)])
+    if (file := _opened_cache(path, cache)) is not None:
+        with file:
+            return np.concatenate([images for images, _ in _read_cache(file, cache)])
     sets = {name: drawings for name in SETS if (drawings := _drawings(path, name))}
     if not sets:
         raise FileNotFoundError(
@@ -101,17 +107,22 @@ def rotated(images: Array, mirrored: bool = False) -> Array:
     return np.concatenate(turned)
 
 
-def _read_cache(path: Path) -> list[tuple[Array, Array]]:
+def _opened_cache(path: Path, cache: Path) -> BinaryIO | None:
+    """The cache, if it is there: as the user named it, or by its name in a folder."""
+    if cache is path:
+        return open_given(cache, CACHE) if cache.is_file() else None
+    return os.fdopen(open_own(cache), "rb") if os.path.lexists(cache) else None
+
+
+def _read_cache(file: BinaryIO, path: Path) -> list[tuple[Array, Array]]:
     """(images, alphabets) of each set, as `_npz` writes them."""
     try:
-        content = path.read_bytes()  # from memory: a damaged file would be left open otherwise
-        with zipfile.ZipFile(io.BytesIO(content)) as members:
-            size = sum(member.file_size for member in members.infolist())
+        saved = Arrays(file, LARGEST_CACHE)
+        size = sum(saved.layout(name).size for name in saved)
         if size > LARGEST_CACHE:
             raise ValueError(f"it unpacks to {size} bytes, more than Omniglot has")
-        with np.load(io.BytesIO(content), allow_pickle=False) as saved:
-            sets = [(saved[name], saved[f"{name}_alphabet"]) for name in SETS]
-    except Exception as error:  # zipfile and NumPy raise a dozen kinds on damaged bytes
+        sets = [(saved[name], saved[f"{name}_alphabet"]) for name in SETS]
+    except Exception as error:  # a name that is not there, or whatever zip archives can do
         raise ValueError(
             f"{path} is not readable as {CACHE}: {error}; want it, or the folder of the archives"
         ) from error
@@ -138,35 +149,62 @@ Drawings = dict[tuple[str, str], dict[str, bytes]]  # (alphabet, character) -> n
 
 
 def _drawings(folder: Path, name: str) -> Drawings:
-    """Every drawing of a set as a PNG: the whole set, or if it is not there its small parts."""
+    """Every drawing of a set as a PNG: the whole set, or if it is not there its small parts.
+
+    Nothing in the folder is followed to another place, and nothing opened but files and folders.
+    """
     whole = [folder / f"images_{name}", folder / f"images_{name}.zip"]
     parts = sorted(folder.glob(f"images_{name}_small[0-9]*"))
-    sources = [source for source in whole if source.exists()][:1] or parts
+    sources = [source for source in whole if os.path.lexists(source)][:1] or parts
     drawings: Drawings = {}
     for source in sources:
-        for member, content in _members(source):
-            alphabet, character, drawing = member
-            drawings.setdefault((alphabet, character), {})[drawing] = content
+        for (alphabet, character, drawing), content in _members(source):
+            of = drawings.setdefault((alphabet, character), {})
+            if of.setdefault(drawing, content) != content:
+                raise ValueError(
+                    f"{source} holds another drawing of {alphabet}/{character}/{drawing} than is "
+                    "there already; want each once"
+                )
     _check_complete(drawings, sources, None if sources == parts else SETS[name])
     return drawings
 
 
 def _members(source: Path) -> Iterator[tuple[Any, bytes]]:
     """((alphabet, character, drawing), PNG) of an archive or of the folder it was unpacked to."""
-    if source.is_dir():
-        for path in source.glob("*/*/*.png"):
-            if match := MEMBER.fullmatch(path.relative_to(source.parent).as_posix()):
-                with path.open("rb") as file:
-                    yield match.groups(), file.read(LARGEST_PNG)
-        return
+    total = 0
+    for key, content in _in_folder(source) if source.is_dir() else _in_archive(source):
+        total += len(content)
+        if total > LARGEST_SET:
+            raise ValueError(f"{source} holds more than {LARGEST_SET} bytes; Omniglot is smaller")
+        yield key, content
+
+
+def _in_folder(source: Path) -> Iterator[tuple[Any, bytes]]:
+    folder_inside(source.parent, source.name)
+    for alphabet in sorted(_inside(source)):
+        for character in sorted(_inside(alphabet)):
+            for path in sorted(_inside(character, folders=False)):
+                if match := MEMBER.fullmatch(path.relative_to(source.parent).as_posix()):
+                    with os.fdopen(open_own(path), "rb") as file:
+                        yield match.groups(), file.read(LARGEST_PNG)
+
+
+def _inside(folder: Path, folders: bool = True) -> list[Path]:
+    """What is in a folder that might be of Omniglot: its folders, or else its drawings."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not folders or not entry.is_file()]
+    if folders:
+        return [folder_inside(folder, name) for name in names]
+    return [folder / name for name in names if name.endswith(".png")]
+
+
+def _in_archive(source: Path) -> Iterator[tuple[Any, bytes]]:
     try:
-        with zipfile.ZipFile(source) as archive:
-            for member in archive.infolist():
+        with os.fdopen(open_own(source), "rb") as file, archive(file) as opened:
+            for member in opened.infolist():
                 if match := MEMBER.fullmatch(member.filename):
-                    if member.file_size > LARGEST_PNG:
-                        raise ValueError(f"{member.filename} has {member.file_size} bytes")
-                    yield match.groups(), archive.read(member)
-    except Exception as error:  # zipfile and zlib raise half a dozen kinds on damaged bytes
+                    yield match.groups(), unpacked(opened, member, LARGEST_PNG)
+    except ValueError as error:
         raise ValueError(f"{source} is not a whole archive of Omniglot: {error}") from error
 
 

@@ -6,11 +6,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
 
 from ..data.examples import KINDS, Examples, examples
+from ..data.given import cut, enough, listed
 from ..data.grouped import IGNORED, Grouped, split_groups, standardise, standardised
 from ..data.scaling import Scaling
 from ..data.tables import READERS, is_table, read_table
@@ -86,6 +88,7 @@ class OwnTable(Experiment):
 
     def prepared(self) -> Self:
         """The settings with what is to be known of the data; errors before any work."""
+        enough(None if self.norm == "none" else self.norm, shots=self.shots, queries=self.queries)
         table = self._read()
         found = dataclasses.replace(
             self,
@@ -96,7 +99,10 @@ class OwnTable(Experiment):
         whole = found._whole(table)
         found = dataclasses.replace(found, checksum=_checksum(whole))
         found.parts(whole)
-        return super(OwnTable, found).prepared()
+        found = super(OwnTable, found).prepared()
+        with TemporaryDirectory() as folder:  # what cannot be kept is told before the training
+            found.finished(found.start(np.random.default_rng(0))).save(Path(folder) / "learner.npz")
+        return found
 
     def whole(self) -> Grouped:
         """All tasks that have rows enough, in the table's units.
@@ -185,19 +191,20 @@ class OwnTable(Experiment):
 
     def about(self) -> str:
         """What is learned, and from which tasks."""
-        whole = self.whole()
+        whole, odd = self.whole(), self._read().odd
         train, validation, test = (len(labels(part)) if part else 0 for part in self.parts(whole))
         text = f"regression of {self.target}"
         if self.classes:
-            some = ", ".join(map(str, self.classes[:5])) + ", …" * (len(self.classes) > 5)
+            some = ", ".join(cut(str(one)) for one in self.classes[:5])
+            some += ", …" * (len(self.classes) > 5)
             text = f"classification of {self.target}, {len(self.classes)} classes ({some})"
         text += f"; tasks: {train} to train on, {validation} to validate with"
         text += f", {test} held out for the test"
         text += f", {whole.dropped} dropped with too few rows" if whole.dropped else ""
         if (same := self.scaling(whole).x_scale == IGNORED).any():
-            ignored = ", ".join(np.array(self.features)[same])
-            text += f"\nthe same in all rows to train on, and ignored: {ignored}"
-        return text
+            ignored = [name for name, one in zip(self.features, same, strict=True) if one]
+            text += f"\nthe same in all rows to train on, and ignored: {listed(ignored)}"
+        return text + "".join(f"\ntaken for what it says: {one}" for one in odd)
 
     @classmethod
     def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> list[Row]:
@@ -246,8 +253,10 @@ class OwnTable(Experiment):
 
 def _checksum(whole: Grouped) -> int:
     total = 0
-    for part in (whole.x, whole.y, np.char.encode(whole.groups, "utf-8")):
+    for part in (whole.x, whole.y):
         total = zlib.crc32(np.ascontiguousarray(part).data, total)
+    for group in whole.groups:
+        total = zlib.crc32(group.encode(errors="surrogatepass") + b"\0", total)
     return total
 
 

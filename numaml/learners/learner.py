@@ -351,15 +351,10 @@ def _table(array: Any, name: str, columns: int) -> Array:
 
 def _theta(theta: Any, model: MLP) -> Array:
     theta = np.array(checked_theta(theta))
-    theta = theta.astype(theta.dtype.newbyteorder("="), copy=False)
     if theta.dtype not in map(np.dtype, DTYPES):
         raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)}")
     if theta.shape != (model.size,):
         raise ValueError(f"theta has shape {theta.shape}; sizes={model.sizes} need ({model.size},)")
-    if not np.isfinite(theta).all():
-        raise ValueError(
-            "theta is not finite; want the meta-parameters of a training that went well"
-        )
     theta.setflags(write=False)
     return theta
 

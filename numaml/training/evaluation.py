@@ -78,7 +78,16 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
         raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
     with np.errstate(under="ignore"):
         taken = adapted(model, theta, tasks, alpha, steps)
-        return np.array([_share_right(model.predict(phi, query.x), y) for phi, query in taken])
+        return np.array([_share_right(_scores(model, phi, query.x), y) for phi, query in taken])
+
+
+def _scores(model: Any, phi: Any, x: Array) -> Array:
+    """What the model predicts; NaN for tasks whose steps ran away, which it would refuse."""
+    if not isinstance(phi, np.ndarray) or np.isfinite(phi).all():
+        return model.predict(phi, x)
+    lost = ~np.isfinite(phi).all(-1)
+    scores = model.predict(np.where(lost[..., None], 0, phi), x)
+    return np.where(lost[..., None, None], np.nan, scores)
 
 
 def _share_right(scores: Array, y: Array) -> Array:

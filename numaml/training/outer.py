@@ -317,10 +317,6 @@ def _start(theta: Any) -> Array:
     theta = np.array(checked_theta(theta))
     if theta.dtype.name not in DTYPES:
         raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)} to train")
-    if not np.isfinite(theta).all():
-        index = np.argmin(np.isfinite(theta))
-        raise ValueError(f"theta[{index}] is {theta[index]}; want finite numbers to start from")
-    theta = theta.astype(theta.dtype.newbyteorder("="), copy=False)
     theta.setflags(write=False)
     return theta
 

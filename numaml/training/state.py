@@ -99,8 +99,6 @@ class State:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            check_own(folder / name)
         self._check()
         write_whole(folder / CHECKPOINT, archive(self._arrays(self._description())))
         means = [

@@ -327,8 +327,8 @@ def test_columns_are_found_by_their_names(kind):
         want = call(X)
         assert np.array_equal(call(table), want)
         assert np.array_equal(call(table.turned()), want)
-        refuse(call, table.called("dose", "weight"),
-               r"x has the columns dose, weight; want those of training, dose, age: without age")  # fmt: skip
+        want = "x has the columns dose, weight; want those of training, dose, age: without age"
+        refuse(call, table.called("dose", "weight"), want)
         refuse(call, table.called("dose"), "without age")
         more = kind(np.c_[X, X], ["age", "dose", "a", "b"])
         refuse(call, more, "leave out a, b")

@@ -127,7 +127,7 @@ BAD = {
     "NaN label": (lambda: source(groups=with_one(X[:, 1], 5, np.nan)), ValueError,
         r"groups\[5\] is nan"),
     "labels of two kinds": (lambda: source(groups=with_one(GROUPS.astype(object), 3, 7)), TypeError,
-        r"groups\[0\] is text \('ada'\) and groups\[3\] a number \(7\), .*; want labels of one kind"),
+        r"groups\[0\] is text \('ada'\) and groups\[3\] a number \(7\).*want labels of one kind"),
     "labels of other rows": (lambda: source(groups=GROUPS[1:]), ValueError,
         r"groups has shape \(27,\) and x 28 rows; want one label for each"),
     "targets of other rows": (lambda: source(y=Y[1:]), ValueError,
@@ -143,7 +143,13 @@ BAD = {
     "small groups only": (lambda: source(shots=9), ValueError,
         "groups has 5 labels with at most 9 rows each; shots = 9 and queries = 1 need 10"),
     "split of a table": (lambda: split_groups(X, 1, 1, 0), ValueError, r"groups has shape \(28, 3"),
-    "no test groups": (lambda: split_groups(GROUPS, 4, 1, 0), ValueError, "got 5 "),
+    "no test groups": (lambda: split_groups(GROUPS, 4, 1, 0), ValueError,
+        "got 5 groups for train = 4 and validation = 1; want .* one group left for the test"),
+    "shares of all": (lambda: split_groups(GROUPS, 0.9, 0.3, 0), ValueError, "got 5 groups"),
+    "a share of more than all": (lambda: split_groups(GROUPS, 1.5, 0, 0), ValueError,
+        "train is 1.5; want a whole number, or a share from 0 to 1"),
+    "True groups": (lambda: split_groups(GROUPS, True, 0, 0), TypeError, "train is True; want a"),
+    "half text": (lambda: split_groups(GROUPS, 2, "1", 0), TypeError, "validation is '1'; want"),
     "huge": (lambda: standardise(with_one(X, 0, 1e200)), ValueError,
         r"column 0 of x has numbers up to 1e\+200; want smaller ones"),
 }  # fmt: skip
@@ -162,6 +168,16 @@ def test_a_split_keeps_groups_whole():
     assert [len(part) for part in parts] == [2, 1, 2]
     assert set.union(*parts) == set(COUNTS)
     assert (sum(mask.astype(int) for mask in masks) == 1).all()
+
+
+def test_a_split_is_said_in_groups_or_in_shares_of_them():
+    groups = np.arange(50)
+    for said in ((0.6, 0.2), (np.float32(0.6), 10), (30, 0.2), (np.int8(30), np.int64(10))):
+        for ours, theirs in zip(
+            split_groups(groups, *said, seed=3), split_groups(groups, 30, 10, seed=3), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    assert len(numaml.split_classes(groups, 0.5, 0.25, seed=0)[1]) == 12
 
 
 def test_a_split_depends_on_the_seed_and_the_labels_alone():

@@ -279,8 +279,7 @@ def cache(**changes):
 def bomb():
     """60 MB of zeros in 60 kB."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("background.npy", bytes(60_000_000))
+    np.savez_compressed(buffer, background=np.zeros(60_000_000, np.uint8))
     return buffer.getvalue()
 
 
@@ -300,7 +299,7 @@ CACHES = {
     "cut": (lambda: cache()[:-500], "not readable as omniglot28.npz"),
     "empty": (lambda: b"", "not readable as omniglot28.npz"),
     "text": (lambda: b"hello", "not readable as omniglot28.npz"),
-    "bomb": (bomb, "it unpacks to 60000000 bytes, more than Omniglot has"),
+    "bomb": (bomb, "it unpacks to 60000128 bytes, more than Omniglot has"),
     "lie": (lie, "not readable as omniglot28.npz"),
 }
 
@@ -348,3 +347,101 @@ def test_a_real_archive_is_byte_for_byte_what_others_read_from_it(tmp_path):
     x, y = images.reshape(-1, 28, 28), np.repeat(np.arange(len(images)), 20)
     source = numaml.FewShot(x, y, scale=1 / 255)
     assert source(np.random.default_rng(0)).support.x.max() == 1
+
+
+def in_folder(tmp_path):
+    """The small set as the folder that its archive unpacks to."""
+    folder = tmp_path / "images_background_small1"
+    for name, data in members().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    return folder
+
+
+def elsewhere(path):
+    """What stands at a path moves away, and a link leads to it."""
+    moved = path.parent.parent / "elsewhere"
+    path.rename(moved)
+    path.symlink_to(moved)
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+TRAPS = {
+    "a linked drawing": (elsewhere, "Latin/character01/0101_01.png", "is a link; want a regular"),
+    "a pipe": (pipe, "Latin/character01/0101_01.png", "is a pipe; want a regular file"),
+    "a device": (device, "Latin/character01/0101_01.png", "is a link; want a regular file"),
+    "a linked character": (elsewhere, "Latin/character01", "is a link; want a folder"),
+    "a linked alphabet": (elsewhere, "Latin", "is a link; want a folder"),
+    "a linked set": (elsewhere, "", "is a link; want a folder"),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_nothing_in_a_folder_leads_elsewhere(tmp_path, trap):
+    make, place, match = TRAPS[trap]
+    (tmp_path / "data").mkdir()
+    folder = in_folder(tmp_path / "data")
+    make(folder / place)
+    with pytest.raises(OSError, match=match):
+        omniglot.load(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["images_background_small1.zip", "omniglot28.npz"])
+def test_files_of_a_folder_are_files(small, tmp_path, name):
+    for make, match in ((elsewhere, "is a link"), (pipe, "is a pipe")):
+        (tmp_path / name).unlink(missing_ok=True)
+        write(tmp_path / name, members())
+        make(tmp_path / name)
+        with pytest.raises(OSError, match=f"{match}; want a regular file"):
+            omniglot.load(tmp_path)
+
+
+def test_a_file_that_the_user_names_may_be_a_link(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "cache").write_bytes(cache())
+    (tmp_path / "mine.npz").symlink_to(tmp_path / "inner" / "cache")
+    assert len(omniglot.load(tmp_path / "mine.npz")) == 7
+
+
+def test_a_drawing_twice_is_an_error(small):
+    other = dict.fromkeys([FIRST.replace("small1", "small2")], png(9))  # under another first name
+    write(small, members() | other)
+    with pytest.raises(ValueError, match="another drawing of Latin/character01/0101_01 than is"):
+        omniglot.load(small.parent)
+    write(small, members())
+    with zipfile.ZipFile(small, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr(FIRST, DRAWN[0])
+    with pytest.raises(ValueError, match=r"0101_01\.png' is there twice"):
+        omniglot.load(small.parent)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_cannot_be_unpacked_by_pieces_is_not_unpacked(small, method):
+    """Whatever the header claims, all of it would be in memory at once."""
+    write(small, {**members(), FIRST: bytes(9_000)}, method)
+    with pytest.raises(ValueError, match=f"packed by method {method}; want it stored or deflated"):
+        omniglot.load(small.parent)
+
+
+def test_a_set_larger_than_omniglot_is_not_read(small, monkeypatch):
+    monkeypatch.setattr(omniglot, "LARGEST_SET", sum(map(len, members().values())) - 1)
+    with pytest.raises(ValueError, match=r"holds more than .* bytes; Omniglot is smaller"):
+        omniglot.load(small.parent)
+
+
+def test_a_cache_with_a_member_twice_is_an_error(tmp_path):
+    buffer = io.BytesIO(cache())
+    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("background.npy", b"")
+    (tmp_path / "omniglot28.npz").write_bytes(buffer.getvalue())
+    with pytest.raises(ValueError, match=r"'background\.npy' is there twice"):
+        omniglot.load(tmp_path)

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,10 +104,10 @@ def test_one_task_and_exact_numbers_are_never_cut(small_parts):
     for given in (tasks, one):
         assert numaml.meta_gradient(model, model.init(0), given, 0.1, 3)[1].shape == (model.size,)
     exact = numaml.Tasks(
-        *(numaml.Batch(*(np.ones_like(a, dtype=int).astype(object) for a in (b.x, b.y)))
+        *(numaml.Batch(*(np.full(a.shape, Fraction(1)) for a in (b.x, b.y)))
           for b in (tasks_for(model, 40).support, tasks_for(model, 40).query))
     )  # fmt: skip
-    numaml.meta_gradient(model, np.ones(model.size, int).astype(object), exact, 0, 1)
+    numaml.meta_gradient(model, np.full(model.size, Fraction(1)), exact, Fraction(0), 1)
     assert small_parts == [1, 1, 40]
 
 

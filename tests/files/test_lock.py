@@ -95,11 +95,11 @@ def test_a_child_that_leaves_the_block_leaves_the_lock_to_its_parent(tmp_path):
 pid = os.fork()
 if pid == 0:
     raise SystemExit  # through the end of the block
-os.waitpid(pid, 0)
-say("left", os.getpid(), os.path.exists(os.path.join(folder, ".lock")))
+status = os.waitpid(pid, 0)[1]
+say("left", os.getpid(), status, os.path.exists(os.path.join(folder, ".lock")))
 """
     with holder(tmp_path, leaving) as (process, word, said):
-        assert (word, said) == ("left", "True\n")
+        assert (word, said) == ("left", "0 True\n")
         with pytest.raises(BlockingIOError, match=f"PID {process.pid}"):
             locked(tmp_path).__enter__()
 

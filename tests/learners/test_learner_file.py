@@ -218,7 +218,7 @@ def test_fields_in_another_order_and_classes_of_two_kinds_are_refused(kept):
 def test_numbers_that_are_none_are_refused(kept):
     theta = SMALL.theta.copy()
     theta[2] = np.nan
-    refused(kept(_archived(_description(SMALL), theta)), "theta is not finite")
+    refused(kept(_archived(_description(SMALL), theta)), "theta[2] is nan; want finite numbers")
 
 
 class Trap:

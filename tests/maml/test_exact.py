@@ -5,7 +5,6 @@ stands on both sides.
 """
 
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,22 +145,4 @@ def test_a_float_alpha_does_not_spoil_exact_arithmetic():
     with pytest.raises(TypeError, match="same ring"):
         numaml.meta_gradient(model, theta, tasks, 0.1, 1)
     with pytest.raises(TypeError, match="theta holds Fraction; want an element of the same ring"):
-        numaml.adapt(model, theta[:1], tasks.support, 0.1, 1)
-
-
-def test_floats_in_object_arrays_take_a_float_alpha():
-    """Their ring is that of the floats, and the result that of a float array."""
-    rng = np.random.default_rng(2)
-    model, theta = numaml.MLP((2, 3, 1), "square"), rng.normal(size=13)
-    x, y = rng.normal(size=(4, 2)), rng.normal(size=(4, 1))
-
-    def tasks(dtype):
-        batch = numaml.Batch(x.astype(dtype), y.astype(dtype))
-        return numaml.Tasks(batch, batch)
-
-    _, want = numaml.meta_gradient(model, theta, tasks(float), 0.1, 2)
-    _, got = numaml.meta_gradient(model, theta.astype(object), tasks(object), 0.1, 2)
-    assert numaml.check.relative_error(got.astype(float), want) < 1e-14
-
-    constant = SimpleNamespace(value=lambda theta, batch: 0.0)  # one parameter is enough
-    assert numaml.adapt(constant, np.array([0.5], object), None, 0.1, 0) == [0.5]
+        numaml.adapt(model, theta, tasks.support, 0.1, 1)

@@ -238,6 +238,24 @@ def test_another_generator_is_refused(content, tmp_path, what):
         load(tmp_path, forged(content, {"rng": rng}))
 
 
+SHORT = {
+    "MT19937": lambda bits: {**bits, "state": {**bits["state"], "key": [1, 2]}},
+    "Philox": lambda bits: {**bits, "buffer": [1]},
+    "SFC64": lambda bits: {**bits, "state": {"state": [1]}},
+}
+
+
+@pytest.mark.parametrize("kind", SHORT)
+def test_lists_too_short_are_not_read_beyond(tmp_path, kind):
+    """NumPy would read there."""
+    State(np.ones(2), np.random.Generator(getattr(np.random, kind)(0))).save(tmp_path)
+    content = (tmp_path / "checkpoint.npz").read_bytes()
+    assert load(tmp_path, content).rng.bit_generator.state["bit_generator"] == kind
+    rng = parts(content)[1]["rng"]
+    with pytest.raises(ValueError, match=f"not a state of {kind}"):
+        load(tmp_path, forged(content, {"rng": {**rng, "bits": SHORT[kind](rng["bits"])}}))
+
+
 def test_what_is_taken_is_what_was_said(content, tmp_path):
     """The changes above are refused for what they change: these two are legal."""
     rng = seeds(entropy=5, n_children_spawned=9)(parts(content)[1]["rng"])

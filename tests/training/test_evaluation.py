@@ -96,6 +96,21 @@ def test_an_accuracy_of_scores_that_are_no_numbers_is_none():
         np.testing.assert_array_equal(row, [1, 0, np.nan, np.nan, np.nan])
 
 
+@pytest.mark.parametrize("sizes", [(4, 6, 3), (4, 300, 300, 3)], ids=["flat", "in factors"])
+def test_a_task_that_runs_away_is_the_only_one_without_an_accuracy(sizes):
+    model = numaml.MLP(sizes, "identity", "cross_entropy")
+    theta, tasks = model.init(0), few_shot()
+    x = tasks.support.x.copy()
+    x[2] *= 1e160
+    far = numaml.Tasks(numaml.Batch(x, tasks.support.y), tasks.query)
+    with np.errstate(all="ignore"):
+        found = accuracies(model, theta, far, 0.01, 3)
+    assert np.isnan(found[:, 2]).tolist() == [False, True, True, True]
+    others = np.arange(7) != 2
+    near = accuracies(model, theta, tasks, 0.01, 3)
+    np.testing.assert_array_equal(found[:, others], near[:, others])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_steps_that_run_away_have_no_accuracy(dtype):
     with np.errstate(all="ignore"):

@@ -218,6 +218,17 @@ def test_a_handler_that_is_not_pythons_stays(tmp_path, monkeypatch):
     assert run(tmp_path).iteration == 20
 
 
+def test_where_no_handler_can_be_set_there_is_none(tmp_path, monkeypatch):
+    """In a subinterpreter, whose main thread is none to the module signal."""
+
+    def refuse(*_):
+        raise ValueError("signal only works in main thread of the main interpreter")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "signal", refuse)
+        assert run(tmp_path).iteration == 20
+
+
 def test_a_handler_set_while_training_stays(tmp_path):
     def hosts(*_):
         pass
