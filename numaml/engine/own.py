@@ -24,6 +24,10 @@ class Own:
         """The model's loss."""
         return _loss(self.model.value(_unwritable(theta), batch), theta, "value")
 
+    def predict(self, theta: Array, x: Array) -> Any:
+        """What the model predicts, if it can."""
+        return self.model.predict(_unwritable(theta), x)
+
     def linearize(self, theta: Array, batch: Any) -> tuple[Any, Array, Callable[[Array], Array]]:
         """The model's loss, gradient and Hessian product."""
         value, gradient, hvp = _three(self.model.linearize(_unwritable(theta), batch))

@@ -193,10 +193,12 @@ class Traced(np.ndarray[Any, Any]):
         """A copy."""
         return self.recorder.note(copied, (), (self,), _plain(self).copy(order))
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:  # type: ignore[override]  # what is not asked for here is unseen
+    def mean(  # type: ignore[override]  # other options are unseen
+        self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False
+    ) -> Any:
         """The mean; NumPy's own takes two universal functions and some Python."""
-        if self.dtype.kind not in "fc":
-            raise Unseen("a mean of integers")
+        if self.dtype.kind not in "fc" or dtype is not None or out is not None:
+            raise Unseen("a mean of integers, or in another dtype, or into an array")
         total: Any = np.add.reduce(self, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]  # Traced is an array
         return total / (self.size // total.size)
 
@@ -216,7 +218,8 @@ def _noted(name: str) -> Callable[..., Any]:
     """A method of arrays that NumPy does not do by universal functions alone."""
 
     def method(self: Traced, axis: Any = None, **options: Any) -> Any:
-        if set(options) - {"keepdims"}:
+        options = {k: v for k, v in options.items() if v is not None}
+        if set(options) - {"keepdims", "ddof"}:
             raise Unseen(f"{name} with {', '.join(options)}")
         result = getattr(_plain(self), name)(axis, **options)
         fixed = name, axis, tuple(options.items())

@@ -123,8 +123,8 @@ def tried(function: Function, arrays: Sequence[Array]) -> Recording:
         If the function cannot be recorded, takes another course on other numbers, or does not give
         the same bits.
     """
-    _, program = record(function, arrays)
     try:
+        _, program = record(function, arrays)
         return _tried(Recording(program, arrays), program, function, arrays)
     except Unseen:
         raise

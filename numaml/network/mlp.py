@@ -178,6 +178,7 @@ class MLP:
         ----------
         theta : (P,) or (T, P) array
         x : (n, n_in) or (T, n, n_in) array
+            Or a batch that `lift` gave, of which nothing is checked again.
 
         Raises
         ------
@@ -192,6 +193,8 @@ class MLP:
         array([[7.],
                [9.]])
         """
+        if isinstance(x, Rows):
+            return self._output(theta, x.x)
         if not isinstance(theta, Layered):
             theta = inputs.as_vector(theta, self.size, self.sizes)
             x = self._input(as_numbers(inputs.as_inputs(x, theta, self), "x"))

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.arguments import checked
-from ..maml import Model, inner_loop, lifted
+from ..engine.arguments import checked, checked_tasks
+from ..engine.replayed import replayed
+from ..maml import Model, inner_loop, lifted, losses_along, scores_along
 
 Array = np.ndarray[Any, Any]
 
@@ -37,9 +38,7 @@ def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.evaluate(model, model.init(0), tasks, alpha=0.001, steps=10).shape
     (11, 600)
     """
-    with np.errstate(under="ignore"):
-        taken = adapted(model, theta, tasks, alpha, steps)
-        return np.array([model.value(phi, query) for phi, query in taken])
+    return np.array(replayed(losses_along, *checked_tasks(model, theta, tasks, alpha, steps)))
 
 
 def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:
@@ -76,18 +75,8 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
     y = np.asarray(tasks.query.y)
     if y.dtype.kind not in "iu":
         raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
-    with np.errstate(under="ignore"):
-        taken = adapted(model, theta, tasks, alpha, steps)
-        return np.array([_share_right(_scores(model, phi, query.x), y) for phi, query in taken])
-
-
-def _scores(model: Any, phi: Any, x: Array) -> Array:
-    """What the model predicts; NaN for tasks whose steps ran away, which it would refuse."""
-    if not isinstance(phi, np.ndarray) or np.isfinite(phi).all():
-        return model.predict(phi, x)
-    lost = ~np.isfinite(phi).all(-1)
-    scores = model.predict(np.where(lost[..., None], 0, phi), x)
-    return np.where(lost[..., None, None], np.nan, scores)
+    given = checked_tasks(model, theta, tasks, alpha, steps)
+    return np.array([_share_right(scores, y) for scores in replayed(scores_along, *given)])
 
 
 def _share_right(scores: Array, y: Array) -> Array:
