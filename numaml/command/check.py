@@ -6,6 +6,7 @@ from typing import Any
 
 from ..check import answers
 from ..check.audit import audit
+from .say import say
 
 
 def add(commands: Any) -> None:
@@ -31,24 +32,24 @@ def run(options: argparse.Namespace) -> int:
     """Print a line for each formula, or for each answer; 1 if one is wrong."""
     if options.vectors is not None:
         return _judge(options.vectors)
-    print(f"{'formula':30}{'checked by':44}{'error':>9}{'allowed':>9}  verdict")
+    say(f"{'formula':30}{'checked by':44}{'error':>9}{'allowed':>9}  verdict")
     failed = 0
     for row in audit():
         verdict = "ok" if row.passed else "WRONG"
         failed += not row.passed
-        print(f"{row.formula:30}{row.method:44}{row.error:9.0e}{row.bound:9.0e}  {verdict}")
-    print(f"{failed} formulas are wrong" if failed else "every formula holds")
+        say(f"{row.formula:30}{row.method:44}{row.error:9.0e}{row.bound:9.0e}  {verdict}")
+    say(f"{failed} formulas are wrong" if failed else "every formula holds")
     return int(failed > 0)
 
 
 def _judge(file: str) -> int:
     if not file:
-        print(f"the test vectors, and README.md with all about them: {answers.folder()}")
+        say(f"the test vectors, and README.md with all about them: {answers.folder()}")
         return 0
     verdicts = answers.verdicts(Path(file))
     for verdict in verdicts:
-        print(f"{verdict.vector:28}{verdict.field:27}{verdict.word:9} {verdict.reason}")
+        say(f"{verdict.vector:28}{verdict.field:27}{verdict.word:9} {verdict.reason}")
     words = [verdict.word for verdict in verdicts]
     counts = {word: words.count(word) for word in ("right", "wrong", "missing", "left out")}
-    print(", ".join(f"{count} {word}" for word, count in counts.items()))
+    say(", ".join(f"{count} {word}" for word, count in counts.items()))
     return int(counts["right"] == 0 or counts["wrong"] + counts["missing"] > 0)

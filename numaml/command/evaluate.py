@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the results, and write them into the run folder."""
+    """Print the results, and write them into the run folder, beside those of other seeds."""
     folder: Path = options.folder
     saved = runs.read(folder)
     if options.data and "data" not in settings(type(saved)):

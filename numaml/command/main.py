@@ -3,10 +3,10 @@
 import argparse
 import os
 import sys
-from contextlib import suppress
 
 from ..files.version import __version__
 from . import adapt, check, evaluate, train
+from .say import Parser, complain
 
 PROG = "numaml"
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # the reader has seen enough, as head does
-            _complain(f"{PROG}: the output cannot be written: {error.strerror}")
+            complain(f"{PROG}: the output cannot be written: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at exit
         return 2
 
@@ -34,35 +34,28 @@ def _open_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _complain(text: str) -> None:
-    """Say it in one printable line, whatever somebody's files or paths put into it."""
-    safe = (one if one.isprintable() else ascii(one)[1:-1] for one in text)
-    with suppress(OSError):  # nobody is listening
-        print("".join(safe), file=sys.stderr)
-
-
 def _run(arguments: list[str] | None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else arguments
         options = parser().parse_args(train.experiment_named(given))
         return int(options.run(options))
     except KeyboardInterrupt as stop:
-        _complain("")  # ends the line that ^C stands in
-        _complain(f"interrupted; nothing is lost: {str(stop) or 'run it again'}")
+        complain("")  # ends the line that ^C stands in
+        complain(f"interrupted; nothing is lost: {str(stop) or 'run it again'}")
         return 130
     except BrokenPipeError:
         raise
     except MemoryError as error:
-        _complain(f"{PROG}: not enough memory. {error}")
+        complain(f"{PROG}: not enough memory. {error}")
         return 2
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        _complain(f"{PROG}: {error}")
+        complain(f"{PROG}: {error}")
         return 2
 
 
 def parser() -> argparse.ArgumentParser:
     """All that may be typed."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROG,
         description="Model-Agnostic Meta-Learning in NumPy: exact meta-gradients, derived by hand.",
         epilog=f"'{PROG} COMMAND --help' explains a command.",

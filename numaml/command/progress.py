@@ -1,9 +1,10 @@
 """How far a training is: a bar, or a line now and then."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from .say import complain
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def text_of(value: float, *score: float) -> str:
 
 
 def _lines(title: str, total: int) -> Callable[..., None]:
-    print(f"{title} (a progress bar needs tqdm: pip install 'numaml[progress]')", file=sys.stderr)
+    complain(f"{title} (a progress bar needs tqdm: pip install 'numaml[progress]')")
     start, first, spoke = time.monotonic(), 0, time.monotonic()
 
     def update(iteration: int, value: float, *score: float) -> None:
@@ -45,6 +46,6 @@ def _lines(title: str, total: int) -> Callable[..., None]:
             spoke = now
             left = (now - start) / (iteration - first + 1) * (total - iteration)
             text = text_of(value, *score)
-            print(f"  step {iteration} of {total}, {text}, {left:.0f} s left", file=sys.stderr)
+            complain(f"  step {iteration} of {total}, {text}, {left:.0f} s left")
 
     return update

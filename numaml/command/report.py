@@ -8,15 +8,16 @@ import numpy as np
 
 from ..experiments import runs
 from ..experiments.experiment import Experiment, Row, Trained
+from .say import say
 
 
 def report(trained: Mapping[str, Trained[Any]], run: Path, seed: int, figures: bool = False) -> int:
     """Test the run's learners on the seed's tasks; print, write and perhaps draw the results."""
     kind = type(next(iter(trained.values())).experiment)
     rows = kind.results(trained, seed)
-    print()
-    print(kind.table(rows))
-    runs.write_results(rows, run)
+    say()
+    say(kind.table(rows))
+    say(f"written to {runs.write_results(rows, run, seed)}")
     if figures:
         draw(kind, trained, rows, run, seed)
     return 0
@@ -33,8 +34,8 @@ def draw(
     try:
         import matplotlib  # noqa: F401  # only to find out whether there is one
     except ImportError:
-        print("no figures: they need matplotlib; pip install 'numaml[plot]'")
+        say("no figures: they need matplotlib; pip install 'numaml[plot]'")
         return
     with np.errstate(all="ignore"):  # the curves of who diverges at test leave the picture
         paths = kind.figures(trained, rows, run, seed)
-    print("figures: " + ", ".join(map(str, paths)))
+    say("figures: " + ", ".join(map(str, paths)))

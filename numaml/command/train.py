@@ -16,6 +16,7 @@ from ..files.lock import locked
 from . import progress
 from .options import argument, option, plain, shown
 from .report import report
+from .say import say
 
 
 def experiment_named(arguments: list[str]) -> list[str]:
@@ -49,7 +50,6 @@ def _add_experiment(experiments: Any, kind: type[Experiment]) -> None:
     add("--out", type=Path, metavar="RUN", default=out, help=f"folder to write (default: {out})")
     add("--resume", type=Path, metavar="RUN", help="continue this run, with its own settings")
     add("--first-order", action="store_true", help="train first-order MAML as the run's learner")
-    add("--alone", action="store_true", help="train no other learners for comparison")
     presets = [f"{preset}: {_preset_shown(of)}" for preset, of in kind.PRESETS.items()]
     if presets:
         add("--preset", choices=kind.PRESETS, help=plain(f"named settings: {'; '.join(presets)}"))
@@ -75,11 +75,11 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     folder, resumed = options.resume or options.out, options.resume is not None
     experiment = (_resumed if resumed else _started)(options).prepared()
-    beside = () if options.alone else experiment.BESIDE
+    beside = () if experiment.alone else experiment.BESIDE
     work = f"{experiment.iterations} outer steps of {experiment.tasks} tasks each"
-    print(f"{work}; run folder: {folder}")
+    say(f"{work}; run folder: {folder}")
     if about := experiment.about():
-        print(about)
+        say(about)
     with locked(folder):
         for learner in dict.fromkeys((experiment.learner, *beside)):
             own = folder if learner == experiment.learner else folder / learner
@@ -108,7 +108,7 @@ def _resumed(options: argparse.Namespace) -> Experiment:
     """The experiment of the run to resume, in which little may change."""
     saved = runs.read(options.resume, options.experiment.NAME)
     changed = {n: one for n, one in _given(options).items() if one != getattr(saved, n)}
-    may_change = {"data"} if saved.decay else {"data", "iterations"}
+    may_change = {"data", "alone"} | ({"iterations"} if not saved.decay else set())
     fixed = [option(name) for name in sorted(changed.keys() - may_change)]
     fixed += ["--first-order"] * options.first_order + ["--preset"] * (options.preset is not None)
     if fixed:
@@ -124,5 +124,4 @@ def _how_to_go_on(options: argparse.Namespace) -> list[str]:
     folder = options.resume or options.out
     if not runs.is_run(folder):
         return []
-    alone = " --alone" * options.alone
-    return [f"continue with numaml train {options.experiment.NAME} --resume {folder}{alone}"]
+    return [f"continue with numaml train {options.experiment.NAME} --resume {folder}"]

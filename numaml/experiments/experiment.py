@@ -79,6 +79,7 @@ class Experiment(ABC):
         (40, 40), "widths of the hidden layers", metavar="WIDTH", least=1
     )
     activation: str = setting("relu", "of the hidden layers", choices=tuple(sorted(ACTIVATIONS)))
+    alone: bool = setting(False, "train no other learners for comparison")
     dtype: str = setting("float32", "of training", choices=("float32", "float64"))
 
     def __post_init__(self) -> None:
@@ -129,7 +130,8 @@ class Experiment(ABC):
     def finished(self, theta: Array) -> Learner:
         """What the run's ``learner.npz`` holds."""
         said = dataclasses.asdict(self)
-        said.pop("data", None)
+        for name in ("data", "alone"):  # nothing that the learner was trained by
+            said.pop(name, None)
         provenance = {"numaml": __version__, "experiment": self.NAME, **said}
         return Learner(self.model, theta, self.alpha, self.steps, provenance=provenance)
 

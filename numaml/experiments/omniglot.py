@@ -259,6 +259,8 @@ def one_task(one: Trained[Omniglot], run: Path, seed: int) -> Path:
     verdicts = [np.ones(experiment.ways, bool)] * 2
     for steps in (0, TEST_STEPS):
         phi = adapt(experiment.model, one.theta, support, experiment.alpha, steps)
+        if not np.isfinite(phi).all():  # it ran away: there is nothing to show
+            continue
         taken = experiment.model.predict(phi, query.x).argmax(-1)[:: experiment.shots]
         when = f"taken for,\nafter {steps} steps" if steps else "taken for,\nbefore"
         drawings[when] = drawings["support"][taken]

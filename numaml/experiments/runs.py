@@ -6,6 +6,8 @@ A folder has ``config.json`` (the settings), what `numaml.training.outer` keeps 
 
 import dataclasses
 import json
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import numpy as np
 
 from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..files.lock import locked
+from ..files.names import described
+from ..files.own import open_own
 from ..files.whole import write_table, write_whole
 from ..training.outer import train
 from ..training.state import State
@@ -21,7 +25,8 @@ from . import found
 from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator
 
 CONFIG, LEARNER, RESULTS = "config.json", "learner.npz", "results.csv"
-LARGEST_CONFIG = 100_000  # bytes; the longest has some 500
+CRC = "crc32"  # of all else in a config.json
+LARGEST_CONFIG = 1_000_000  # bytes; most have some 500, of a table with many columns more
 
 
 def is_run(folder: Path) -> bool:
@@ -31,9 +36,21 @@ def is_run(folder: Path) -> bool:
 
 def write(experiment: Experiment, folder: Path) -> None:
     """Write its settings as ``config.json``."""
+    content = _written(experiment)
+    if len(content) > LARGEST_CONFIG:
+        raise ValueError(
+            f"the settings take {len(content)} bytes; want at most {LARGEST_CONFIG}: fewer "
+            "features, or shorter names"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / CONFIG, content)
+
+
+def _written(experiment: Experiment) -> bytes:
+    """The whole of ``config.json``, its own checksum in the last line."""
     content = {"experiment": experiment.NAME, **dataclasses.asdict(experiment)}
-    write_whole(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
+    content[CRC] = zlib.crc32(json.dumps(content).encode())
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def read(folder: Path, name: str | None = None) -> Experiment:
@@ -55,19 +72,27 @@ def read(folder: Path, name: str | None = None) -> Experiment:
         If it is not there, damaged, or of another experiment.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"{path} is not there; want the folder of a training run")
+    with os.fdopen(open_own(path), "rb") as file:
+        content = file.read(LARGEST_CONFIG + 1)
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"it has {path.stat().st_size} bytes; want at most {LARGEST_CONFIG}")
-        return _experiment(json.loads(path.read_bytes()), name)
+        if len(content) > LARGEST_CONFIG:
+            raise ValueError(f"it has more than {LARGEST_CONFIG} bytes")
+        experiment = _experiment(json.loads(content), name)
+        if _written(experiment) != content:
+            raise ValueError(
+                "it was changed since it was written; want it as it was: restore it, or start "
+                "another run with these settings"
+            )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a run's configuration: {error}") from error
+    return experiment
 
 
 def _experiment(content: dict[str, Any], name: str | None) -> Experiment:
     """What ``config.json`` says, in which a tuple is a list."""
-    its_name = content.pop("experiment")
+    its_name, _ = content.pop("experiment"), content.pop(CRC, None)
     if name is not None and its_name != name:
         raise ValueError(f"not of the experiment {name}, but {its_name}")
     if its_name not in found():
@@ -171,10 +196,27 @@ def load(run: Path, **changes: Any) -> dict[str, Trained[Any]]:
                 f"{folder / 'checkpoint.npz'} has theta of {len(state.theta)} numbers, and "
                 f"{folder / CONFIG} a network of {one.model.size}; want both of one run"
             )
+        _check_agrees(one, state, folder)
         trained[one.learner] = Trained(one, state)
     return trained
 
 
-def write_results(rows: list[Row], run: Path) -> None:
-    """Write ``results.csv`` into the run folder."""
-    write_table(run / RESULTS, rows[0], [row.values() for row in rows])
+def _check_agrees(one: Experiment, state: State, folder: Path) -> None:
+    """Refuse settings by which the checkpoint was not trained."""
+    said = {
+        "alpha": one.alpha, "beta": one.beta, "every": one.every, "dtype": one.dtype,
+        "steps": 0 if one.learner == "pretrained" else one.steps, "model": described(one.model),
+    }  # fmt: skip
+    for name, value in said.items():
+        if (was := state.settings.get(name, value)) != value:
+            raise ValueError(
+                f"{folder / CONFIG} says {name} = {value}, and {folder / 'checkpoint.npz'} was "
+                f"trained with {was!r:.300}; want both of one run"
+            )
+
+
+def write_results(rows: list[Row], run: Path, seed: int) -> Path:
+    """Write ``results.csv``, or for another seed than the run's own a file with it in its name."""
+    path = run / (RESULTS if seed == read(run).seed else f"results-seed-{seed}.csv")
+    write_table(path, rows[0], [row.values() for row in rows])
+    return path

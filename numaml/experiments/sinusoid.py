@@ -170,7 +170,9 @@ def _panel(
     errors = []
     for steps, style in ((0, ":"), (1, "--"), (10, "-")):
         label = "before adaptation" if not steps else f"after {steps} step{'s'[: steps > 1]}"
-        prediction = model.predict(adapt(model, theta, support, alpha, steps), grid)
+        phi = adapt(model, theta, support, alpha, steps)
+        ran_away = not np.isfinite(phi).all()
+        prediction = np.full_like(curve, np.nan) if ran_away else model.predict(phi, grid)
         errors.append(f"{np.mean((prediction - curve) ** 2):.2f}")
         shade, weight = (colour, 2.2) if steps == 10 else (colour if steps else FAINT, 1.4)
         axes.plot(grid, prediction, style, color=shade, linewidth=weight, label=label)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numaml import MLP, Learner, Scaling
+from numaml import MLP, Learner, MAMLRegressor, Scaling
 from numaml.command import main as cli
 from numaml.data.csvfile import read_csv
 
@@ -82,7 +82,73 @@ def test_a_byte_order_mark_and_carriage_returns_are_no_content(adapt):
     assert out.read_text().splitlines()[1].split(",")[-1] == wanted.splitlines()[1].split(",")[-1]
 
 
+def test_columns_of_an_estimators_table_are_found_by_name(adapt):
+    """Also where y had no name: then it is the one that is left."""
+
+    class Table:
+        columns = ("heat", "rain")
+
+        def __array__(self, dtype=None, copy=None):
+            return X
+
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    groups = np.repeat(np.arange(4), 10)
+    small = {"hidden": (3,), "iterations": 2, "shots": 2, "queries": 2, "random_state": 0}
+    learner = MAMLRegressor(**small).fit(Table(), X[:, 0] - X[:, 1], groups).learner_
+    want = learner.adapt([[1.0, 2], [3, 4]], np.array([5.0, 6])).predict([[7.0, 8]])
+    for support in ("heat,rain,y\n1,2,5\n3,4,6\n", "y,rain,heat\n5,2,1\n6,4,3\n"):
+        _, said, out = adapt(learner, support, "rain,other,heat\n8,-,7\n")
+        assert said.endswith("1 row\n"), said
+        assert out.read_text().splitlines()[1] == f"8,-,7,{want[0]}"
+        out.unlink()
+    _, said, _ = adapt(learner, "heat,rain\n1,2\n", QUERY)
+    assert "names 2 features, and of" in said
+    assert "0 columns () are left for y; want 2 and 1" in said
+    _, said, _ = adapt(learner, "heat,y\n1,2\n", "heat\n1\n")
+    assert "support.csv has no column 'rain'" in said
+
+
+def test_a_target_that_is_several_columns(adapt):
+    model = MLP((1, 3, 2), "tanh")
+    about = {"features": ["x"], "targets": ["low", "high"]}
+    learner = Learner(model, model.init(0), 0.1, 2, provenance=about)
+    _, said, out = adapt(learner, "high,x,low\n1,2,3\n", "x\n4\n")
+    (low, high), *_ = learner.adapt([[2.0]], [[3.0, 1.0]]).predict([[4.0]])
+    assert out.read_text() == f"x,predicted low,predicted high\n4,{low},{high}\n", said
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"features": [["heat"], {}], "target": "yield"}, {"features": {"heat": 1}},
+        {"features": ["heat", "rain"], "target": {"a": 1}, "task": ["b"]},
+        {"features": "heat", "target": "yield"}, {"features": ["heat"] * 50_000, "target": "yield"},
+        {"features": ["\x1b[31m" + "x" * 10_000] * 2, "target": "yield"},
+    ],
+)  # fmt: skip
+def test_whatever_a_learner_says_of_columns(adapt, about):
+    model = MLP((2, 3, 1))
+    learner = Learner(model, model.init(0), 0.1, 2, provenance=about)
+    status, said, _ = adapt(learner, SUPPORT, QUERY)
+    assert status in (0, 2)
+    assert len(said) < 2000
+    assert said.count("\n") == 1
+    assert said.replace("\n", "").isprintable()
+
+
+BATCHED = Learner(
+    MLP((2, 6, 1), norm="batch"), MLP((2, 6, 1)).init(0), 0.1, 3, provenance=ABOUT
+)  # fmt: skip
 BAD = {
+    "one row of a batch": (BATCHED, "yield,heat,rain\n1,2,3\n", "heat,rain\n1,2\n1,3\n",
+                           'support.csv has 1 row, and norm="batch"'),
+    "one row to predict": (BATCHED, SUPPORT, "heat,rain\n1,2\n",
+                           'query.csv has 1 row, and norm="batch" normalises by the rows at hand'),
+    "the same rows to predict": (BATCHED, SUPPORT, "heat,rain\n1,2\n1,2.0\n",
+                                 "query.csv has 2 rows that are all the same"),
+    "pandas' index": (REGRESSION, SUPPORT, ",heat,rain\n0,1,2\n", "to_csv(…, index=False)"),
+    "an integer no float holds": (REGRESSION, SUPPORT, "heat,rain\n9007199254740993,2\n",
+                                  "query.csv, row 2, column 'heat': got 9007199254740993, an int"),
     "no number": (REGRESSION, SUPPORT, "heat,rain\n1,2\n3,abc\n",
                   "query.csv, row 3, column 'rain': got 'abc', want a number"),
     "infinite": (REGRESSION, SUPPORT, "heat,rain\ninf,2\n", "row 2, column 'heat': got 'inf'"),

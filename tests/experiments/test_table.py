@@ -285,3 +285,57 @@ def test_a_configuration_without_columns_is_none(config, tmp_path, capsys):
     runs.write(dataclasses.replace(config, features=()), tmp_path / "run")
     assert numaml("evaluate", tmp_path / "run") == 2
     assert "is not a run's configuration: sizes is (0, 6, 1)" in capsys.readouterr().err
+
+
+def test_what_looks_like_no_label_is_named(tmp_path, capsys):
+    rows = [(("NA", "null", "a", "b", "c", "d")[i % 6], i, ("?", "hi", "lo")[i // 6 % 3])
+            for i in range(90)]  # fmt: skip
+    file = write(tmp_path / "t.csv", rows, ("t", "x", "y"))
+    arguments = ["train", file, "--task", "t", "--target", "y", *SHORT, "--alone"]
+    assert numaml(*arguments, "--out", tmp_path / "run") == 0
+    said = capsys.readouterr().out
+    for label, what, count in (("NA", "task", 15), ("null", "task", 15), ("?", "class", 30)):
+        assert f"\ntaken for what it says: {label!r} as a {what} ({count} rows)" in said
+    assert said.count("taken for what it says") == 3
+
+
+@pytest.mark.parametrize("how", ["01", "+5", " 7", "9" * 19])
+def test_adapt_takes_the_labels_that_train_took(tmp_path, how):
+    """As they are written, whatever they are as numbers."""
+    labels = [how, how.lstrip(" 0+") + "0", "1"]
+    rows = [(f"t{i % 6}", i / 9 % 4, labels[i // 6 % 3]) for i in range(90)]
+    file, run = write(tmp_path / "t.csv", rows, ("t", "x", "y")), tmp_path / "run"
+    arguments = ["--task", "t", "--target", "y", "--kind", "classification", "--alone"]
+    assert numaml("train", file, *arguments, "--out", run, *SHORT) == 0
+    support = write(tmp_path / "s.csv", [(k, one) for k, one in enumerate(labels)], ("x", "y"))
+    out = tmp_path / "p.csv"
+    assert numaml("adapt", run, "--support", support, "--query", support, "--out", out) == 0
+    predicted = {row["predicted y"] for row in csv.DictReader(out.read_text().splitlines())}
+    assert predicted <= {one.strip() for one in labels}
+    other = write(tmp_path / "o.csv", [(1, "001")], ("x", "y"))
+    assert numaml("adapt", run, "--support", other, "--query", support, "--out", out) == 2
+
+
+@pytest.mark.parametrize("few", ["--shots", "--queries"])
+def test_batch_normalisation_is_not_trained_on_one_row(data, tmp_path, capsys, few):
+    arguments = [*COLUMNS, "--norm", "batch", "--out", tmp_path / "run"]
+    assert numaml("train", data, *arguments, few, "1") == 2
+    error = capsys.readouterr().err
+    assert f'{few[2:]} is 1, and norm="batch"' in error
+    assert 'or norm="layer"' in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_learner_that_could_not_be_written_is_told_before_the_training(tmp_path, capsys):
+    names = [f"{'x' * 480}{k}" for k in range(1500)]  # names of 0.7 MB, and as much again behind
+    rows = [(f"t{i % 6}", i, *range(1500)) for i in range(72)]
+    file = write(tmp_path / "t.csv", rows, ("t", "y", *names))
+    arguments = ["--task", "t", "--target", "y", *SHORT, "--out", tmp_path / "run"]
+    assert numaml("train", file, *arguments, "--held", "0") == 0
+    capsys.readouterr()
+    more = write(tmp_path / "m.csv", [(*row, *range(9000)) for row in rows],
+                 ("t", "y", *names, *(f"{'y' * 480}{k}" for k in range(9000))))  # fmt: skip
+    arguments[-1] = tmp_path / "more"
+    assert numaml("train", more, *arguments) == 2
+    assert re.search(r"takes? \d+ bytes; want at most", capsys.readouterr().err)
+    assert not (tmp_path / "more").exists()

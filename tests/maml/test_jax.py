@@ -1,11 +1,13 @@
 """The outside oracle: JAX's grad through the unrolled inner loop, in float64."""
 
 import itertools
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import numaml
+from numaml import engine, maml
 from numaml.check import relative_error
 from numaml.weights import factored
 
@@ -44,10 +46,10 @@ def draw(seed):
     loss = str(rng.choice(["squared_error", "cross_entropy"]))
     sizes = (*rng.integers(1, 9, depth + 1), rng.integers(2 if loss == "cross_entropy" else 1, 6))
     n_tasks = None if rng.random() < 0.2 else int(rng.integers(1, 6))
-    shots, queries = rng.integers(1, 8, 2)
+    norm = [None, "batch", "layer"][rng.integers(3)]
+    shots, queries = rng.integers(2 if norm == "batch" else 1, 8, 2)
     alpha = float(rng.choice([0.0, 0.003, 0.03, 0.1])) / (10 if activation == "square" else 1)
     steps = rng.integers(0, 5)
-    norm = [None, "batch", "layer"][rng.integers(3)]
     return build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, rng, norm)
 
 
@@ -107,16 +109,39 @@ def test_against_jax(seed, monkeypatch):
         return (*jax.value_and_grad(mean_meta)(theta), first_order, phi, Hv)
 
     value, exact, first_order, phi, Hv = map(np.asarray, oracle(case.theta, case.v, *data))
-    got_value, got = numaml.meta_gradient(*case.arguments)
-    assert relative_error(got_value, value) < PROMISED
-    assert relative_error(got, exact) < PROMISED
-    got = numaml.first_order_meta_gradient(*case.arguments)[1]
-    assert relative_error(got, first_order) < PROMISED
-    got = numaml.adapt(case.model, case.theta, support, case.alpha, case.steps)
-    assert relative_error(np.atleast_2d(got), phi) < PROMISED
+    # Vectors flat or layer by layer, factors never multiplied out or always, whatever the rules
+    # say; and every call as the program stands, or from the third on replayed.
+    layered, pays = (bool(flip) for flip in np.random.default_rng((seed, 1)).integers(2, size=2))
+    monkeypatch.setattr(factored, "layered", lambda *_: layered)
+    monkeypatch.setattr(factored, "pays", lambda *_: pays)
+    with replayed(seed % 2 == 0) as calls:
+        for _ in range(calls):
+            got_value, got = numaml.meta_gradient(*case.arguments)
+            assert relative_error(got_value, value) < PROMISED
+            assert relative_error(got, exact) < PROMISED
+            got = numaml.first_order_meta_gradient(*case.arguments)[1]
+            assert relative_error(got, first_order) < PROMISED
+            got = numaml.adapt(case.model, case.theta, support, case.alpha, case.steps)
+            assert relative_error(np.atleast_2d(got), phi) < PROMISED
     got = case.model.linearize(case.theta, support)[2](case.v)
     assert relative_error(np.atleast_2d(got), Hv) < PROMISED
-    monkeypatch.setattr(factored, "FEW", 0)  # as large networks are handled
-    for pays in (True, False):  # either representation of fast weights, whatever the rule says
-        monkeypatch.setattr(factored, "pays", lambda rank, *_, pays=pays: pays or not rank)
-        assert relative_error(numaml.meta_gradient(*case.arguments)[1], exact) < PROMISED
+    monkeypatch.setattr(factored, "layered", lambda *_: True)
+    for pays in (True, False):
+        monkeypatch.setattr(factored, "pays", lambda *_, pays=pays: pays)
+        assert relative_error(maml_gradient(case), exact) < PROMISED
+
+
+@contextmanager
+def replayed(on):
+    """Calls that are replayed, and how many of them it takes; or one that is not."""
+    before = engine.replaying(on)
+    yield 3 if on else 1
+    if on:
+        assert any(seen.steps for seen in engine.recordings())
+    engine.replaying(before)
+
+
+def maml_gradient(case):
+    """The exact meta-gradient as the program stands."""
+    batches = case.model.checked(case.theta, case.tasks.support, case.tasks.query)
+    return maml.exact(case.model, *batches, case.alpha, case.steps)[1]

@@ -105,7 +105,7 @@ def test_every_seed_is_remembered(tmp_path, seed):
 
 def test_a_generator_of_a_random_state_draws_on_and_spawns_nothing(tmp_path):
     def rng():
-        return np.random.default_rng(np.random.RandomState(3))
+        return np.random.Generator(np.random.RandomState(3)._bit_generator)  # an old program's
 
     whole = run(rng=rng())
     run(tmp_path, 10, rng=rng())
