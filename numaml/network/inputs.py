@@ -39,15 +39,15 @@ def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
             f"{name} has dtype {array.dtype} and theta {dtype}; want {name} to fit into theta's "
             "dtype: convert one of them with .astype"
         )
-    with np.errstate(over="ignore"):
-        fitting = array.astype(dtype)
-    if dtype.kind in "fc" and not np.isfinite(fitting).all() and np.isfinite(array).all():
-        where = tuple(np.argwhere(~np.isfinite(fitting))[0].tolist())
+    try:
+        with np.errstate(over="raise", under="ignore"):
+            return array.astype(dtype)
+    except FloatingPointError:
+        where = tuple(np.argwhere(abs(array) > np.finfo(dtype).max)[0].tolist())
         raise ValueError(
             f"{name}{list(where)} is {array[where]}, beyond theta's {dtype}; scale {name}, or take "
             "theta in float64"
-        )
-    return fitting
+        ) from None
 
 
 def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
