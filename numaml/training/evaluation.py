@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.arguments import checked
+from ..engine.arguments import checked_tasks
 from ..maml import Model, inner_loop, lifted
 
 Array = np.ndarray[Any, Any]
@@ -73,24 +73,31 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.accuracies(model, model.init(0), tasks, alpha=0.1, steps=4).shape
     (5, 50)
     """
-    y = np.asarray(tasks.query.y)
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
     with np.errstate(under="ignore"):
         taken = adapted(model, theta, tasks, alpha, steps)
-        return np.array([_share_right(_scores(model, phi, query.x), y) for phi, query in taken])
+        return np.array([
+            _share_right(_classes(tasks.query.y), _scores(model, phi, query.x))
+            for phi, query in taken
+        ])  # fmt: skip
+
+
+def _classes(y: Any) -> Array:
+    y = np.asarray(y)
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
+    return y
 
 
 def _scores(model: Any, phi: Any, x: Array) -> Array:
     """What the model predicts; NaN for tasks whose steps ran away, which it would refuse."""
     if not isinstance(phi, np.ndarray) or np.isfinite(phi).all():
         return model.predict(phi, x)
-    lost = ~np.isfinite(phi).all(-1)
+    lost = np.asarray(~np.isfinite(phi).all(-1))
     scores = model.predict(np.where(lost[..., None], 0, phi), x)
     return np.where(lost[..., None, None], np.nan, scores)
 
 
-def _share_right(scores: Array, y: Array) -> Array:
+def _share_right(y: Array, scores: Array) -> Array:
     """Of the examples of each task; NaN where a score is no number, which no class is best of."""
     right = (scores.argmax(-1) == y).mean(-1)
     return np.where(np.isfinite(scores).all((-2, -1)), right, np.nan)
@@ -100,8 +107,7 @@ def adapted(
     model: Model, theta: Array, tasks: Any, alpha: float, steps: int
 ) -> Iterator[tuple[Array, Any]]:
     """φ_k for k = 0, 1, …, K, each with the query set in the same form."""
-    S, Q = tasks.support, tasks.query
-    theta, S, Q, alpha, steps = checked(model, theta, S, Q, alpha=alpha, steps=steps)
+    model, theta, S, Q, alpha, steps = checked_tasks(model, theta, tasks, alpha, steps)
     phi, support, query = lifted(model, theta, S, Q)
     yield phi, query
     for _ in range(steps):
