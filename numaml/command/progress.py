@@ -6,25 +6,33 @@ from contextlib import contextmanager
 
 from .say import complain
 
+PAUSE = 0.2  # seconds between two looks of a bar
+LINES = 5.0  # and between two lines, where there is no bar
+
 
 @contextmanager
-def shown(title: str, total: int) -> Iterator[Callable[..., None]]:
-    """A tqdm bar, or without tqdm lines, for as long as iterations are reported to it."""
+def shown(title: str, total: int, place: int = 0) -> Iterator[Callable[..., None]]:
+    """A tqdm bar, or without tqdm lines, for as long as iterations are reported to it.
+
+    ``place`` is the bar's line, counted from 0, where several are shown at once.
+    """
     try:
         from tqdm import tqdm
     except ImportError:
         yield _lines(title, total)
         return
     recent: list[float] = []
-    with tqdm(total=total, desc=title, unit="step", dynamic_ncols=True) as bar:
+    spoke = time.monotonic()
+    with tqdm(total=total, desc=title, unit="step", dynamic_ncols=True, position=place) as bar:
 
         def update(iteration: int, value: float, *score: float) -> None:
+            nonlocal spoke
             recent.append(value)
-            if len(recent) == 200 or iteration == total:
-                text = text_of(sum(recent) / len(recent), *score)
-                bar.set_postfix_str(text, refresh=False)
+            if time.monotonic() - spoke > PAUSE or iteration == total:
+                spoke = time.monotonic()
+                bar.set_postfix_str(text_of(sum(recent) / len(recent), *score), refresh=False)
                 bar.update(iteration - bar.n)
-                recent.clear()
+                del recent[:-100]
 
         yield update
 
@@ -42,10 +50,10 @@ def _lines(title: str, total: int) -> Callable[..., None]:
     def update(iteration: int, value: float, *score: float) -> None:
         nonlocal first, spoke
         first, now = first or iteration, time.monotonic()
-        if now - spoke > 5 or iteration == total:
+        if now - spoke > LINES or iteration == total:
             spoke = now
             left = (now - start) / (iteration - first + 1) * (total - iteration)
             text = text_of(value, *score)
-            complain(f"  step {iteration} of {total}, {text}, {left:.0f} s left")
+            complain(f"  {title}: step {iteration} of {total}, {text}, {left:.0f} s left")
 
     return update

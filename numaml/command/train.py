@@ -6,10 +6,12 @@ may be; nothing here knows one experiment from another.
 
 import argparse
 import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ..experiments import found, runs
+from ..experiments.at_once import Job, fit_all
 from ..experiments.experiment import LEARNERS, Experiment
 from ..experiments.settings import settings
 from ..files.lock import locked
@@ -80,12 +82,23 @@ def _run(options: argparse.Namespace) -> int:
     say(f"{work}; run folder: {folder}")
     if about := experiment.about():
         say(about)
+    jobs = []
+    for learner in dict.fromkeys((experiment.learner, *beside)):
+        own = folder if learner == experiment.learner else folder / learner
+        one = dataclasses.replace(experiment, learner=learner)
+        jobs.append(Job(one, own, resumed and runs.is_run(own)))
+    with locked(folder):  # by nobody else; from here on each learner locks its own folder
+        pass
+    with ExitStack() as bars:
+        updates = [
+            bars.enter_context(progress.shown(LEARNERS[job.experiment.learner], total, place))
+            for place, (job, total) in enumerate((job, job.experiment.iterations) for job in jobs)
+        ]
+        if len(jobs) == 1:
+            runs.fit(*jobs[0], *updates)
+        else:
+            fit_all(jobs, updates)
     with locked(folder):
-        for learner in dict.fromkeys((experiment.learner, *beside)):
-            own = folder if learner == experiment.learner else folder / learner
-            one, there = dataclasses.replace(experiment, learner=learner), runs.is_run(own)
-            with progress.shown(LEARNERS[learner], experiment.iterations) as update:
-                runs.fit(one, own, resumed and there, update)
         return report(runs.load(folder), folder, experiment.seed, figures=True)
 
 

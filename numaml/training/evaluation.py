@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.arguments import checked, checked_tasks
+from ..engine.arguments import checked_tasks
 from ..engine.replayed import replayed
 from ..maml import Model, inner_loop, lifted, losses_along, scores_along
 
@@ -72,14 +72,19 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.accuracies(model, model.init(0), tasks, alpha=0.1, steps=4).shape
     (5, 50)
     """
-    y = np.asarray(tasks.query.y)
+    given = checked_tasks(model, theta, tasks, alpha, steps)
+    y = _classes(tasks.query.y)
+    return np.array([_share_right(y, scores) for scores in replayed(scores_along, *given)])
+
+
+def _classes(y: Any) -> Array:
+    y = np.asarray(y)
     if y.dtype.kind not in "iu":
         raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
-    given = checked_tasks(model, theta, tasks, alpha, steps)
-    return np.array([_share_right(scores, y) for scores in replayed(scores_along, *given)])
+    return y
 
 
-def _share_right(scores: Array, y: Array) -> Array:
+def _share_right(y: Array, scores: Array) -> Array:
     """Of the examples of each task; NaN where a score is no number, which no class is best of."""
     right = (scores.argmax(-1) == y).mean(-1)
     return np.where(np.isfinite(scores).all((-2, -1)), right, np.nan)
@@ -89,8 +94,7 @@ def adapted(
     model: Model, theta: Array, tasks: Any, alpha: float, steps: int
 ) -> Iterator[tuple[Array, Any]]:
     """φ_k for k = 0, 1, …, K, each with the query set in the same form."""
-    S, Q = tasks.support, tasks.query
-    theta, S, Q, alpha, steps = checked(model, theta, S, Q, alpha=alpha, steps=steps)
+    model, theta, S, Q, alpha, steps = checked_tasks(model, theta, tasks, alpha, steps)
     phi, support, query = lifted(model, theta, S, Q)
     yield phi, query
     for _ in range(steps):

@@ -1,6 +1,7 @@
 """Losses and accuracies after every step: of what they take, and of steps that run away."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +47,25 @@ def test_what_meta_value_refuses_evaluation_refuses_alike(what):
             function(MODEL, theta, TASKS, alpha, steps)
         said.add(str(caught.value))
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("tasks", [None, [1, 2], TASKS.support])
+def test_what_is_no_tasks_is_refused_alike(tasks):
+    for function in FUNCTIONS.values():
+        with pytest.raises(TypeError, match=r"want numaml.Tasks\(support, query\)"):
+            function(MODEL, THETA, tasks, 0.1, 2)
+
+
+def test_an_accuracy_wants_classes():
+    numbers = TASKS.query.y.astype(float)
+    tasks = SimpleNamespace(
+        support=TASKS.support, query=SimpleNamespace(x=TASKS.query.x, y=numbers)
+    )
+    with pytest.raises(TypeError, match=r"y has dtype float64; .* wants integer classes"):
+        accuracies(MODEL, THETA, tasks, 0.1, 2)
+    scores = Scores(np.zeros((7, 9, 3)))
+    with pytest.raises(TypeError, match="the query's y has dtype float64; accuracy wants integer"):
+        accuracies(scores, np.zeros(1), tasks, 0.1, 2)
 
 
 @pytest.mark.parametrize("alpha", [Fraction(1, 10), np.float32(0.1), np.float64(0.1), 1, 0])
