@@ -13,6 +13,7 @@ from ..experiments import found, runs
 from ..experiments.experiment import LEARNERS, Experiment
 from ..experiments.settings import settings
 from ..files.lock import locked
+from ..files.own import folder_inside
 from . import progress
 from .options import argument, option, plain, shown
 from .report import report
@@ -80,9 +81,10 @@ def _run(options: argparse.Namespace) -> int:
     say(f"{work}; run folder: {folder}")
     if about := experiment.about():
         say(about)
+    others = [learner for learner in beside if learner != experiment.learner]
+    folders = {experiment.learner: folder} | {one: folder_inside(folder, one) for one in others}
     with locked(folder):
-        for learner in dict.fromkeys((experiment.learner, *beside)):
-            own = folder if learner == experiment.learner else folder / learner
+        for learner, own in folders.items():
             one, there = dataclasses.replace(experiment, learner=learner), runs.is_run(own)
             with progress.shown(LEARNERS[learner], experiment.iterations) as update:
                 runs.fit(one, own, resumed and there, update)
