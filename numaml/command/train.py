@@ -15,6 +15,7 @@ from ..experiments.at_once import Job, fit_all
 from ..experiments.experiment import LEARNERS, Experiment
 from ..experiments.settings import settings
 from ..files.lock import locked
+from ..files.own import folder_inside
 from . import progress
 from .options import argument, option, plain, shown
 from .report import report
@@ -82,17 +83,18 @@ def _run(options: argparse.Namespace) -> int:
     say(f"{work}; run folder: {folder}")
     if about := experiment.about():
         say(about)
-    jobs = []
-    for learner in dict.fromkeys((experiment.learner, *beside)):
-        own = folder if learner == experiment.learner else folder / learner
-        one = dataclasses.replace(experiment, learner=learner)
-        jobs.append(Job(one, own, resumed and runs.is_run(own)))
+    others = [learner for learner in beside if learner != experiment.learner]
+    folders = {experiment.learner: folder} | {one: folder_inside(folder, one) for one in others}
+    jobs = [
+        Job(dataclasses.replace(experiment, learner=learner), own, resumed and runs.is_run(own))
+        for learner, own in folders.items()
+    ]
     with locked(folder):  # by nobody else; from here on each learner locks its own folder
         pass
     with ExitStack() as bars:
         updates = [
-            bars.enter_context(progress.shown(LEARNERS[job.experiment.learner], total, place))
-            for place, (job, total) in enumerate((job, job.experiment.iterations) for job in jobs)
+            bars.enter_context(progress.shown(LEARNERS[learner], experiment.iterations, place))
+            for place, learner in enumerate(folders)
         ]
         if len(jobs) == 1:
             runs.fit(*jobs[0], *updates)

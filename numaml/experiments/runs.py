@@ -16,11 +16,11 @@ import numpy as np
 
 from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..files.lock import locked
-from ..files.names import described
-from ..files.own import open_own
+from ..files.names import described, name_of
+from ..files.own import folder_inside, open_own
 from ..files.whole import write_table, write_whole
 from ..training.outer import train
-from ..training.state import State
+from ..training.state import CHECKPOINT, State
 from . import found
 from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator
 
@@ -121,7 +121,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
     """
     source, validator, scores = experiment.source(), experiment.validator(), list[float]()
     rng = np.random.default_rng(experiment.seed)
-    start, first_order = experiment.start(rng), experiment.learner == "first-order"
+    start = experiment.start(rng)
     with locked(folder):
         _refuse_overwriting(folder, resume)
         _refuse_going_back(folder, experiment.iterations)
@@ -135,7 +135,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
             iterations=experiment.iterations,
             beta=experiment.beta,
             decay=experiment.decay,
-            gradient=first_order_meta_gradient if first_order else meta_gradient,
+            gradient=_gradient(experiment),
             rng=rng,
             folder=folder,
             resume=resume,
@@ -147,6 +147,10 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
     return state
 
 
+def _gradient(experiment: Experiment) -> Callable[..., Any]:
+    return first_order_meta_gradient if experiment.learner == "first-order" else meta_gradient
+
+
 def _noting(scores: list[float], validator: Validator) -> Validator:
     def validate(theta: Array) -> float:
         scores.append(validator(theta))
@@ -156,7 +160,7 @@ def _noting(scores: list[float], validator: Validator) -> Validator:
 
 
 def _refuse_overwriting(folder: Path, resume: bool) -> None:
-    if not resume and (folder / CONFIG).exists():
+    if not resume and os.path.lexists(folder / CONFIG):
         raise FileExistsError(
             f"{folder} holds a run already; continue it with --resume {folder}, or choose another "
             "folder with --out"
@@ -164,7 +168,7 @@ def _refuse_overwriting(folder: Path, resume: bool) -> None:
 
 
 def _refuse_going_back(folder: Path, iterations: int) -> None:
-    done = State.load(folder).iteration if (folder / "checkpoint.npz").exists() else 0
+    done = State.load(folder).iteration if os.path.lexists(folder / CHECKPOINT) else 0
     if done > iterations:
         raise ValueError(
             f"{folder} has {done} outer steps already; want --iterations {done} or more, or "
@@ -187,13 +191,13 @@ def load(run: Path, **changes: Any) -> dict[str, Trained[Any]]:
         If the folder is not a run, or one of its files is damaged.
     """
     name = read(run).NAME
-    beside = [run / learner for learner in LEARNERS if (run / learner / "checkpoint.npz").is_file()]
+    beside = [folder_inside(run, learner) for learner in LEARNERS]
     trained = {}
-    for folder in (run, *beside):
+    for folder in (run, *(one for one in beside if os.path.lexists(one / CHECKPOINT))):
         one, state = dataclasses.replace(read(folder, name), **changes), State.load(folder)
         if len(state.theta) != one.model.size:
             raise ValueError(
-                f"{folder / 'checkpoint.npz'} has theta of {len(state.theta)} numbers, and "
+                f"{folder / CHECKPOINT} has theta of {len(state.theta)} numbers, and "
                 f"{folder / CONFIG} a network of {one.model.size}; want both of one run"
             )
         _check_agrees(one, state, folder)
@@ -206,13 +210,19 @@ def _check_agrees(one: Experiment, state: State, folder: Path) -> None:
     said = {
         "alpha": one.alpha, "beta": one.beta, "every": one.every, "dtype": one.dtype,
         "steps": 0 if one.learner == "pretrained" else one.steps, "model": described(one.model),
+        "gradient": name_of(_gradient(one)), "decay": one.iterations if one.decay else None,
     }  # fmt: skip
     for name, value in said.items():
-        if (was := state.settings.get(name, value)) != value:
+        if (was := state.settings.get(name)) != value:
             raise ValueError(
-                f"{folder / CONFIG} says {name} = {value}, and {folder / 'checkpoint.npz'} was "
+                f"{folder / CONFIG} says {name} = {value}, and {folder / CHECKPOINT} was "
                 f"trained with {was!r:.300}; want both of one run"
             )
+    if state.iteration > one.iterations:
+        raise ValueError(
+            f"{folder / CONFIG} says iterations = {one.iterations}, and {folder / CHECKPOINT} has "
+            f"{state.iteration}; want both of one run"
+        )
 
 
 def write_results(rows: list[Row], run: Path, seed: int) -> Path:

@@ -60,6 +60,7 @@ def test_another_seed_does_not_overwrite_the_results(trained, capsys):
 # Settings of another run, as somebody might copy them here.
 OTHER = {
     "alpha": 0.03, "steps": 2, "beta": 0.5, "activation": "tanh", "every": 3, "dtype": "float64",
+    "learner": "first-order", "decay": True, "iterations": 3,
 }  # fmt: skip
 
 
@@ -122,6 +123,21 @@ def test_a_configuration_that_is_no_file_of_its_own(trained, tmp_path, capsys):
         make()
         assert numaml("evaluate", trained) == 2
         assert f"config.json {what}; want a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("learner", ["first-order", "pretrained"])
+def test_a_folder_inside_that_leads_elsewhere_is_not_followed(trained, tmp_path, capsys, learner):
+    outside = tmp_path / "outside"
+    shutil.copytree(trained, outside)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    (trained / learner).symlink_to(outside)
+    more = ["--resume", trained, "--iterations", 9, "--no-alone"]
+    for command in (["evaluate", trained], ["train", *more],
+                    ["train", "sinusoid", "--out", trained, *TINY]):  # fmt: skip
+        assert numaml(*command) == 2
+        assert f"{trained / learner} is a link; want a folder" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+    assert runs.read(trained).iterations == 4
 
 
 def test_a_configuration_beyond_its_limit_is_neither_read_nor_written(tmp_path):
