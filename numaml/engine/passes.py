@@ -88,12 +88,14 @@ def _moved(maker: Step, part: View, place: View) -> View | None:
         return None
     if np.prod(made.shape) != np.prod(part.shape):
         return None
-    memory = np.lib.stride_tricks.as_strided(np.empty(1, place.dtype), place.shape, place.strides)
-    try:
-        strides = np.reshape(memory, made.shape, copy=False).strides
-    except ValueError:
+    there = place._replace(offset=0)
+    memory = np.ndarray(
+        place.shape, place.dtype, np.empty(extent(there), np.uint8), 0, place.strides
+    )
+    view = memory.reshape(made.shape)
+    if not np.may_share_memory(view, memory):  # it could not be without a copy
         return None
-    return place._replace(shape=made.shape, strides=strides)
+    return place._replace(shape=made.shape, strides=view.strides)
 
 
 def _contiguous(view: View) -> bool:
