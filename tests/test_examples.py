@@ -1,6 +1,7 @@
 """The benchmark: it compares before it times, says what is missing, and writes whole files."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -19,15 +20,17 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture(autouse=True)
 def scripts(monkeypatch):
-    """The scripts can be imported, are quick, and find neither JAX nor PyTorch."""
+    """The scripts can be imported, are quick, find no peers, and leave replaying as it was."""
     monkeypatch.syspath_prepend(EXAMPLES)
-    for package in ("jax", "torch"):
+    for package in ("jax", "torch", "autograd"):
         monkeypatch.setitem(sys.modules, package, None)
     from helpers import measure
 
     monkeypatch.setattr(measure, "PAUSE", 0)
     monkeypatch.setattr(measure, "TURN", 0)
     monkeypatch.setattr(measure, "others", lambda: 0.0)
+    yield
+    numaml.engine.replaying(True)
 
 
 def written(folder):
@@ -56,13 +59,18 @@ def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys)
     said = capsys.readouterr().out
     for name, package in peers.NEEDS.items():
         assert f"{name} is left out: {package} is not installed" in said
+    assert re.search(r"\nquick +\d.* ×\d+\.\d\d +\d+\.\d\d +— +—\n", said)
+    assert re.search(r"\nnumaml plain +\d.* s +\d.* s +×\d", said)
     assert written(tmp_path / "new" / "run") == {"speed.json", "speed.md", "speed.png"}
     results = json.loads((tmp_path / "new" / "run" / "speed.json").read_text())
     assert [row["name"] for row in results["rows"]] == ["quick", "quick-regression"]
     for row in results["rows"]:
         assert row["medians"]["numaml"] > row["medians"]["GEMM limit"] > 0
         assert row["calls"]["numaml"] >= speed.ROUNDS
-    assert set(results["memory"]["bytes"]) == set(results["cold"]["seconds"]) == {"numaml"}
+        assert row["medians"]["numaml plain"] > 0
+    assert set(results["training"]["medians"]) == {"numaml", "numaml plain"}
+    assert set(results["memory"]["bytes"]) == {"numaml", "numaml plain"}
+    assert set(results["cold"]["seconds"]) == {"numaml"}
     assert 0 < results["cold"]["seconds"]["numaml"] < 60
     text = (tmp_path / "new" / "run" / "speed.md").read_text()
     assert "torch.func: left out, torch is not installed" in text
@@ -98,7 +106,7 @@ def run_with_peers(monkeypatch, out, **functions):
     found = {name: as_peer(function, calls[name]) for name, function in functions.items()}
     monkeypatch.setattr(peers, "PEERS", found)
     monkeypatch.setattr(peers, "NEEDS", {})
-    for part in ("memory", "cold"):  # other processes know nothing of these peers
+    for part in ("memory", "cold", "trained"):  # other processes know nothing of these peers
         monkeypatch.setattr(speed, part, lambda *_: None)
     monkeypatch.setattr(measure, "elsewhere", here)
     status = speed.main(["--quick", "--out", str(out)])
@@ -141,6 +149,136 @@ def test_a_configuration_that_cannot_tell_first_order_from_exact_is_refused(monk
     monkeypatch.setattr(peers, "ALPHA", 1e-6)
     with pytest.raises(ValueError, match="nothing to tell apart"):
         speed.agreed(peers.problem(speed.QUICK[0]), [])
+
+
+def test_a_replay_with_other_bits_is_not_set_beside_the_plain_run(monkeypatch, tmp_path, capsys):
+    def other(*arguments):
+        value, gradient = exact(*arguments)
+        replaying = numaml.engine.replaying(True)
+        numaml.engine.replaying(replaying)
+        return value, gradient * np.float32(1 + 1e-6 * replaying)
+
+    exact = numaml.meta_gradient
+    monkeypatch.setattr(numaml, "meta_gradient", other)
+    status, results, _ = run_with_peers(monkeypatch, tmp_path)
+    assert status == 1
+    assert all(row["refused"] == ["numaml plain"] for row in results["rows"])
+    assert all(set(row["medians"]) == {"numaml", "GEMM limit"} for row in results["rows"])
+    assert "other bits than the replayed" in capsys.readouterr().out
+
+
+def whole_training(names):
+    import speed
+    from helpers import peers, training
+
+    c = dataclasses.replace(speed.TRAINING, iterations=speed.COMPARED)
+    builders = functools.partial(training.builders, fixed=True)
+    return speed.agreed(peers.problem(c), names, builders)
+
+
+def test_a_training_that_goes_another_way_is_refused(monkeypatch):
+    from helpers import peers, training
+
+    for name, ours in {"wrong": peers.FIRST_ORDER, "right": peers.NUMAML}.items():
+        build = functools.partial(training.numaml_builder, name=ours)
+        monkeypatch.setitem(training.TRAININGS, name, {"": build})
+    found = whole_training(["wrong", "right"])
+    assert found["refused"] == ["wrong"]
+    assert found["errors"]["wrong"] == found["first_order"] > found["errors"]["right"] == 0
+
+
+def test_the_loop_that_jax_compiles_is_numamls(monkeypatch):
+    monkeypatch.delitem(sys.modules, "jax")
+    jax = pytest.importorskip("jax", reason="jax, the peer, is not installed")
+    import speed
+    from helpers import training
+
+    found = whole_training(["JAX scan"])
+    assert not found["refused"]
+    assert 0 < found["errors"]["JAX scan"] < speed.ALLOWED < found["first_order"] / 10
+    c = dataclasses.replace(speed.TRAINING, tasks=4000, support=3, query=2)
+    drawn = jax.tree.leaves(training._drawn(c, jax.random.key(0)))
+    tasks = numaml.Sinusoids(4000, 3, 2)(np.random.default_rng(0))
+    of_batches = (tasks.support.x, tasks.support.y, tasks.query.x, tasks.query.y)
+    for got, want in zip(drawn, of_batches, strict=True):
+        assert got.shape == want.shape
+        among = np.linspace(0, 1, 20)  # 12 000 numbers or 8 000, four to three in a task
+        np.testing.assert_allclose(np.quantile(got, among), np.quantile(want, among), atol=0.3)
+
+
+@pytest.mark.parametrize(("loss", "norm"), [("squared_error", None), ("cross_entropy", "batch")])
+def test_autograd_agrees_both_ways(monkeypatch, loss, norm):
+    monkeypatch.delitem(sys.modules, "autograd")
+    pytest.importorskip("autograd", reason="autograd, the peer, is not installed")
+    import speed
+    from helpers import peers
+
+    monkeypatch.setattr(peers, "ALPHA", 0.1)
+    c = peers.Configuration("", (6, 9, 8, 5), 4, 7, 11, 2, loss, norm)
+    ways = peers.builders("autograd", c)
+    assert list(ways) == ["stacked=True", "stacked=False"]
+    found = speed.agreed(peers.problem(c), ["autograd"])
+    assert 0 < found["errors"]["autograd"] < 1e-5
+    for build in ways.values():
+        one = build(peers.problem(c))
+        assert one.read(one.run()).dtype == np.float32
+    large = dataclasses.replace(c, sizes=(2000, 2000, 5), steps=50)
+    assert list(peers.builders("autograd", large)) == ["stacked=False"]
+
+
+def test_of_two_good_ways_the_quicker_is_found_in_two_looks(monkeypatch):
+    from helpers import measure
+
+    monkeypatch.setattr(measure, "turn", lambda run: [run()])
+    seconds = {"slow": [3.0], "first": [1.0, 0.9], "second": [1.4, 0.5]}
+    assert measure.quickest({name: iter(s).__next__ for name, s in seconds.items()}) == "second"
+    assert measure.quickest({"far": iter([2.0]).__next__, "near": iter([1.0]).__next__}) == "near"
+
+
+def test_a_long_call_counts_and_a_short_one_warms_up(monkeypatch):
+    from helpers import measure
+
+    calls = []
+    assert len(measure.turn(lambda: calls.append(1))) == len(calls) - 1 == 1
+    monkeypatch.setattr(measure, "LONG", 0)
+    assert len(measure.turn(lambda: calls.append(1))) == len(calls) - 2 == 1
+
+
+def test_what_warms_up_is_not_counted(monkeypatch):
+    import speed
+    from helpers import measure
+
+    @contextlib.contextmanager
+    def here(*_):
+        numbers = itertools.count(1)
+        yield lambda: [next(numbers)]
+
+    monkeypatch.setattr(measure, "elsewhere", here)
+    times = measure.apart({"numaml": "", "other": ""}, speed.QUICK[0], 0, 2)
+    assert times == {"numaml": [4, 5], "other": [2, 3]}
+
+
+def test_long_calls_are_enough_when_they_are_a_few(monkeypatch):
+    from helpers import measure
+
+    turns = {"long": lambda: [measure.LONG], "short": lambda: [measure.LONG / 2]}
+    times = measure.in_turns(turns, 0, measure.ENOUGH + 2)
+    assert {name: len(every) for name, every in times.items()} == {
+        "long": measure.ENOUGH,
+        "short": measure.ENOUGH + 2,
+    }
+
+
+def test_the_ratio_that_counts_is_that_of_the_better_jax():
+    from helpers import report
+
+    medians = {"numaml": 2.0, "JAX vmap": 9.0, "JAX in turn": 5.0, "autograd": 1.0}
+    row = {"medians": medians, "wanted": 1.5, "refused": ["torch.func"]}
+    assert report.better_jax(row) == "JAX in turn"
+    assert report.ratio(row, "JAX in turn") == "×2.50 (wanted 1.5)"
+    assert report.ratio(row, "JAX vmap") == "×4.50"
+    assert report.ratio(row, "torch.func") == "refused"
+    assert report.better_jax({"medians": {"numaml": 2.0}}) is None
 
 
 class Counted:

@@ -21,15 +21,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import peers
+from . import peers, training
 from .limit import limit
 
 EXAMPLES = Path(__file__).parents[1]
 PAUSE = 0.2  # seconds; idle threads of OpenBLAS spin for up to 0.1 s on a core the next one needs
 TURN = 0.05  # seconds of calls in one turn, one at least
+LONG = 0.3  # seconds of a call to which cold caches and sleeping threads make no difference
+ENOUGH = 4  # such calls
+# Turns of numaml before those that count, after a first call: four calls at least, for the second
+# is recorded and the recording tried. Who compiles at the first call needs one turn.
+WARM_UP = 3
+NEAR = 1.5  # times the best, and a second look is worth its while
 KIBI = 1024
 QUIET = 0.2  # cores that others may use before figures are doubted
 LIMIT = "GEMM limit"  # timed like an implementation
@@ -38,8 +45,12 @@ Turn = Callable[[], list[float]]
 
 
 def turn(run: Callable[[], Any]) -> list[float]:
-    """Seconds of calls; the first, which brings back caches and threads, is not counted."""
+    """Seconds of calls; the first brings back caches and threads, and counts only if it is long."""
+    started = time.perf_counter()
     run()
+    first = time.perf_counter() - started
+    if first > LONG:
+        return [first]
     times: list[float] = []
     end = time.perf_counter() + TURN
     while not times or time.perf_counter() < end:
@@ -50,15 +61,29 @@ def turn(run: Callable[[], Any]) -> list[float]:
 
 
 def in_turns(turns: dict[str, Turn], duration: float, rounds: int) -> dict[str, list[float]]:
-    """Seconds of every call, in rounds over all: what slows the machine slows them all."""
+    """Seconds of every call, in rounds over all: what slows the machine slows them all.
+
+    Who has made enough long calls takes no more turns.
+    """
     times: dict[str, list[float]] = {name: [] for name in turns}
     end = time.perf_counter() + duration
     while rounds > 0 or time.perf_counter() < end:
         for name, take in turns.items():
-            time.sleep(PAUSE)
-            times[name] += take()
+            if len(times[name]) < ENOUGH or min(times[name]) < LONG:
+                time.sleep(PAUSE)
+                times[name] += take()
         rounds -= 1
     return times
+
+
+def quickest(runs: dict[str, Callable[[], Any]]) -> str:
+    """Name of the quickest call: a turn of each, and one more of those that are near the best."""
+    turns = {name: partial(turn, run) for name, run in runs.items()}
+    best = {name: min(times) for name, times in in_turns(turns, 0, 1).items()}
+    near = {name: turns[name] for name in turns if best[name] < NEAR * min(best.values())}
+    if len(near) > 1:
+        best = {name: min(best[name], *times) for name, times in in_turns(near, 0, 1).items()}
+    return min(best, key=best.get)
 
 
 def others(duration: float = 0.5) -> float | None:
@@ -87,7 +112,10 @@ def warn() -> float | None:
 
 def built(name: str, way: str, c: peers.Configuration) -> Callable[[], Any]:
     """One implementation's call, on the data of the configuration."""
-    return limit(c) if name == LIMIT else peers.builders(name, c)[way](peers.problem(c)).run
+    if name == LIMIT:
+        return limit(c)
+    ways = (training if c.iterations else peers).builders(name, c)
+    return ways[way](peers.problem(c)).run
 
 
 def command(what: str, name: str, way: str, c: peers.Configuration) -> list[str]:
@@ -122,12 +150,15 @@ def elsewhere(name: str, way: str, c: peers.Configuration, **environment: str) -
 def apart(
     ways: dict[str, str], c: peers.Configuration, duration: float, rounds: int, **environment: str
 ) -> dict[str, list[float]]:
-    """`in_turns` of implementations, each written its way and in a process of its own."""
+    """`in_turns` of implementations, each written its way, warm and in a process of its own."""
     with ExitStack() as stack:
         turns = {
             name: stack.enter_context(elsewhere(name, way, c, **environment))
             for name, way in ways.items()
         }
+        for name, take in turns.items():
+            for _ in range(WARM_UP if name.startswith(peers.NUMAML) else 1):
+                take()
         return in_turns(turns, duration, rounds)
 
 

@@ -1,4 +1,6 @@
-"""The exact meta-gradient as people write it in JAX and in PyTorch, on the problems of `speed.py`.
+"""The exact meta-gradient as people write it elsewhere, on the problems of `speed.py`.
+
+JAX, HIPS autograd (which like numaml needs NumPy alone) and PyTorch.
 
 Every builder takes a `Problem`, puts its arrays where the library wants them, and returns a call to
 be timed and a way to read θ's gradient from what it returns. Where there are several good ways to
@@ -19,6 +21,10 @@ import numpy as np
 ALPHA = 0.01  # small enough for K = 50, large enough that first-order MAML is 20 % off and more
 EPS = 1e-5  # of the normalisation
 UNROLLED_STEPS = 10  # beyond, JAX's compiler takes minutes over an unrolled inner loop
+STACKED_BYTES = (
+    1e9  # of all tasks' weights at all steps, of which autograd holds several times that
+)
+NUMAML, PLAIN, FIRST_ORDER = "numaml", "numaml plain", "first-order MAML"
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Configuration:
     steps: int
     loss: str = "cross_entropy"
     norm: str | None = None
-    wanted: float | None = None  # how many times faster than JAX jit(vmap) numaml sets out to be
+    wanted: float | None = None  # how many times faster than the better JAX numaml sets out to be
+    iterations: int = 0  # of a whole training, if that is what is timed (training.py)
 
 
 class Problem(NamedTuple):
@@ -90,11 +97,14 @@ def arguments(p: Problem) -> tuple[Any, ...]:
     return model, model.pack(p.layers), tasks, ALPHA, c.steps
 
 
-def numaml_builder(p: Problem) -> Implementation:
-    """The subject of the comparison."""
+def numaml_builder(p: Problem, name: str = NUMAML) -> Implementation:
+    """The subject of the comparison; plain, it turns replaying off in this process."""
     import numaml
 
     ours = arguments(p)
+    numaml.engine.replaying(name != PLAIN)
+    if name == FIRST_ORDER:
+        return Implementation(lambda: numaml.first_order_meta_gradient(*ours), lambda out: out[1])
     return Implementation(lambda: numaml.meta_gradient(*ours), lambda out: out[1])
 
 
@@ -136,7 +146,7 @@ def _jax_task_loss(c: Configuration, scan: bool) -> Callable[..., Any]:
     return task_loss
 
 
-def _jax_vmap(c: Configuration, scan: bool, mean_first: bool) -> Callable[..., Any]:
+def jax_vmap(c: Configuration, scan: bool, mean_first: bool) -> Callable[..., Any]:
     """All tasks at once, by vmap: the gradient of the mean, or the mean of the gradients."""
     import jax
     import jax.numpy as jnp
@@ -149,7 +159,7 @@ def _jax_vmap(c: Configuration, scan: bool, mean_first: bool) -> Callable[..., A
     return lambda *arguments: jax.tree.map(lambda a: jnp.mean(a, 0), every(*arguments))
 
 
-def _jax_in_turn(c: Configuration, scan: bool) -> Callable[..., Any]:
+def jax_in_turn(c: Configuration, scan: bool) -> Callable[..., Any]:
     """One task after the other inside one compiled loop: less memory, warmer caches."""
     import jax
     import jax.numpy as jnp
@@ -176,6 +186,68 @@ def jax_builder(p: Problem, meta: Callable[..., Any], **options: bool) -> Implem
     return Implementation(
         lambda: jax.block_until_ready(compiled(*inputs)), lambda out: flat(out[1])
     )
+
+
+def _autograd_loss(c: Configuration) -> Callable[..., Any]:
+    """The loss of one task, or the sum over a stack of tasks; y one-hot if it is of classes."""
+    import autograd.numpy as anp
+    from autograd.tracer import getval
+
+    def loss(layers: Any, h: Any, y: Any) -> Any:
+        for l, (W, b) in enumerate(layers):
+            z = (h * (h > 0) if l else h) @ W  # maximum's looks for ties
+            if c.norm and l < len(layers) - 1:
+                z = z - anp.mean(z, -2, keepdims=True)
+                z = z / anp.sqrt(anp.mean(z * z, -2, keepdims=True) + EPS)
+            h = z + b
+        if c.loss == "squared_error":
+            return anp.sum((h - y) ** 2) / (y.shape[-2] * y.shape[-1])
+        u = h - getval(h).max(-1, keepdims=True)
+        return anp.sum(anp.log(anp.sum(anp.exp(u), -1)) - anp.sum(u * y, -1)) / y.shape[-2]
+
+    return loss
+
+
+def _autograd(c: Configuration, stacked: bool) -> Callable[..., Any]:
+    """Tasks along a leading axis of weights and data, or one after the other."""
+    from autograd import grad, value_and_grad
+
+    loss = _autograd_loss(c)
+    zeros = np.zeros((c.tasks, 1, 1), np.float32)
+
+    def meta_loss(theta: Any, support: Any, query: Any) -> Any:
+        phi = [(W + zeros, b + zeros) for W, b in theta] if support[0].ndim == 3 else theta
+        for _ in range(c.steps):
+            gradient = grad(loss)(phi, *support)
+            phi = [(W - ALPHA * gW, b - ALPHA * gb)
+                   for (W, b), (gW, gb) in zip(phi, gradient, strict=True)]  # fmt: skip
+        return loss(phi, *query) / c.tasks
+
+    every = value_and_grad(meta_loss)
+    if stacked:
+        return every
+
+    def in_turn(theta: Any, support: Any, query: Any) -> Any:
+        total, gradient = 0, [(0, 0)] * len(theta)
+        for *s, xq, yq in zip(*support, *query, strict=True):
+            value, own = every(theta, s, (xq, yq))
+            total = total + value
+            gradient = [(W + gW, b + gb)
+                        for (W, b), (gW, gb) in zip(gradient, own, strict=True)]  # fmt: skip
+        return total, gradient
+
+    return in_turn
+
+
+def autograd_builder(p: Problem, meta: Callable[..., Any], **options: bool) -> Implementation:
+    """HIPS autograd; biases as rows, so that they may have a task axis, and classes one-hot."""
+    run = meta(p.configuration, **options)
+    theta = [(W, b[None]) for W, b in p.layers]
+    data = (p.support, p.query)
+    if p.configuration.loss == "cross_entropy":
+        one_hot = np.eye(p.configuration.sizes[-1], dtype=np.float32)
+        data = tuple((x, one_hot[y]) for x, y in data)
+    return Implementation(lambda: run(theta, *data), lambda out: flat(out[1]))
 
 
 def _torch_loss(c: Configuration) -> Callable[..., Any]:
@@ -273,20 +345,29 @@ def _variants(builder: Any, meta: Any, *options: str) -> dict[str, Builder]:
 
 
 PEERS: dict[str, dict[str, Builder]] = {  # name: {way to write it: builder}
-    "JAX vmap": _variants(jax_builder, _jax_vmap, "scan", "mean_first"),
-    "JAX in turn": _variants(jax_builder, _jax_in_turn, "scan"),
+    "JAX vmap": _variants(jax_builder, jax_vmap, "scan", "mean_first"),
+    "JAX in turn": _variants(jax_builder, jax_in_turn, "scan"),
+    "autograd": _variants(autograd_builder, _autograd, "stacked"),
     "torch.func": _variants(torch_builder, _torch_func, "mean_first"),
     "PyTorch loop": _variants(torch_builder, _torch_loop),
 }
-NEEDS = {"JAX vmap": "jax", "JAX in turn": "jax", "torch.func": "torch", "PyTorch loop": "torch"}
+NEEDS = {
+    "JAX vmap": "jax", "JAX in turn": "jax", "autograd": "autograd",
+    "torch.func": "torch", "PyTorch loop": "torch",
+}  # fmt: skip
 
 
 def builders(name: str, c: Configuration) -> dict[str, Builder]:
     """The ways to write ``name`` that are worth trying on this configuration."""
-    if name == "numaml":
-        return {"": numaml_builder}
-    skipped = "scan=True" if c.steps < 2 else "scan=False" if c.steps > UNROLLED_STEPS else "none"
-    return {way: build for way, build in PEERS[name].items() if skipped not in way}
+    if name in (NUMAML, PLAIN, FIRST_ORDER):
+        return {"": partial(numaml_builder, name=name)}
+    skipped = {"scan=True": c.steps < 2, "scan=False": c.steps > UNROLLED_STEPS}
+    weights = sum(i * o for i, o in itertools.pairwise(c.sizes))
+    stacked = 4 * weights * c.tasks * c.steps < STACKED_BYTES
+    skipped |= {"stacked=True": not stacked}
+    skipped |= {"stacked=False": stacked and c.steps > UNROLLED_STEPS}  # not the faster then
+    out = [option for option, is_out in skipped.items() if is_out]
+    return {way: one for way, one in PEERS[name].items() if not any(o in way for o in out)}
 
 
 def missing() -> dict[str, str]:

@@ -5,6 +5,7 @@ is compared in exact arithmetic, so that thirty digits can be counted.
 """
 
 import json
+import os
 import re
 from collections import Counter
 from decimal import Context, Decimal
@@ -26,7 +27,7 @@ FIELDS = (
 DIGITS = {"float32": 5, "float64": 13, "exact": 28}  # a right answer has; rounding takes the rest
 BITS = {"float32": 24, "float64": 53, "exact": 0}
 LOOKS_LIKE = 4  # digits shared with a wrong answer; all answers to a vector differ in the third
-LARGEST_FILE = 50_000_000  # bytes; all vectors answered to thirty digits are 200 000
+LARGEST_FILE = 2_000_000  # bytes; all vectors answered to thirty digits are 200 000
 LONGEST_NUMBER = 1000  # characters
 NUMBER = re.compile(r"[+-]?(\d+/0*[1-9]\d*|(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?)", re.ASCII)
 NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
@@ -73,7 +74,9 @@ def verdicts(path: Path) -> list[Verdict]:
     precision, answers, found = *read(path), vectors()
     strangers = sorted(set(answers) - {one["name"] for one in found})
     if strangers:
-        raise ValueError(f"{path}: there is no vector {shown(strangers[0])}; see {folder()}")
+        raise ValueError(
+            f"{in_a_line(path)}: there is no vector {shown(strangers[0])}; see {folder()}"
+        )
     return [
         Verdict(one["name"], *rest)
         for one in found
@@ -83,44 +86,59 @@ def verdicts(path: Path) -> list[Verdict]:
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
     """(precision, answers) of a file, checked but for the answers' numbers."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; want a JSON file of answers")
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes; want at most {LARGEST_FILE}")
+    file, text = in_a_line(path), read_bounded(path)
     try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=without_repetition)
+        content = json.loads(text, object_pairs_hook=without_repetition)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {str(error)[:100]}") from None
+        raise ValueError(f"{file} is not JSON: {str(error)[:100]}") from None
     form = '{"precision": "float64", "answers": {"tanh": {"meta_value": 1.5, …}, …}}'
     if not isinstance(content, dict) or set(content) - {"precision"} != {"answers"}:
-        raise ValueError(f"{path} holds something else than answers; want {form}")
+        raise ValueError(f"{file} holds something else than answers; want {form}")
     precision, answers = content.get("precision", "float64"), content["answers"]
     if not isinstance(precision, str) or precision not in DIGITS:
-        raise ValueError(f"{path}: precision is {shown(precision)}; want one of {list(DIGITS)}")
+        raise ValueError(f"{file}: precision is {shown(precision)}; want one of {list(DIGITS)}")
     if not isinstance(answers, dict):
-        raise ValueError(f"{path}: answers is {shown(answers)}; want {form}")
+        raise ValueError(f"{file}: answers is {shown(answers)}; want {form}")
     for name, fields in answers.items():
         if fields is not None and not isinstance(fields, dict):
-            raise ValueError(f"{path}: {shown(name)} is {shown(fields)}; want fields, or null")
+            raise ValueError(f"{file}: {shown(name)} is {shown(fields)}; want fields, or null")
         if fields and set(fields) - set(FIELDS):
             stranger = min(set(fields) - set(FIELDS))
-            raise ValueError(f"{path}: there is no field {shown(stranger)}; want {list(FIELDS)}")
+            raise ValueError(f"{file}: there is no field {shown(stranger)}; want {list(FIELDS)}")
     return precision, answers
+
+
+def read_bounded(path: Path) -> bytes:
+    """The bytes of a regular file that is not too large, whatever its size said before."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{in_a_line(path)} is not a file; want a JSON file of answers")
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+        size = max(os.fstat(file.fileno()).st_size, len(content))
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"{in_a_line(path)} has {size} bytes; want at most {LARGEST_FILE}")
+    return content
 
 
 def without_repetition(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON, refused if a name stands in it twice."""
-    names = Counter(name for name, _ in members)
-    for name, times in names.most_common(1):
-        if times > 1:
-            raise ValueError(f"{shown(name)} stands twice in one object")
-    return dict(members)
+    content = dict(members)
+    if len(content) < len(members):
+        (name, _), *_ = Counter(name for name, _ in members).most_common(1)
+        raise ValueError(f"{shown(name)} stands twice in one object")
+    return content
 
 
 def shown(what: Any) -> str:
     """Somebody's text, short and safe to print."""
     text = f"a {type(what).__name__}" if isinstance(what, list | dict) else ascii(what)
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def in_a_line(path: Path) -> str:
+    """A file's name with its control characters escaped, cut where it is endless."""
+    text = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(path))
+    return text if len(text) <= 300 else f"…{text[-300:]}"
 
 
 def of_vector(
@@ -150,7 +168,8 @@ def judged(
     except Misshapen as finding:
         return "wrong", str(finding)
     except ValueError as error:
-        raise ValueError(f"{path}: {vector['name']}, {field}: {error}") from None
+        where = f"{in_a_line(path)}: {vector['name']}, {field}"
+        raise ValueError(f"{where}: {error}") from None
     if None in got:
         return "wrong", "holds NaN or infinity"
     return compared([one for one in got if one is not None], vector, field, precision)
@@ -272,11 +291,17 @@ def is_multiple(got: list[Fraction], want: list[Fraction], factor: Decimal) -> b
 
 def dot(a: list[Fraction], b: list[Fraction]) -> Decimal:
     """Inner product, to fifty digits: exact fractions of hostile length would take for ever."""
-    total = Decimal(0)
-    for x, y in zip(map(rounded, a), map(rounded, b), strict=True):
+    total, left = Decimal(0), [rounded(one) for one in a]
+    for x, y in zip(left, left if a is b else map(rounded, b), strict=True):
         total = CONTEXT.fma(x, y, total)
     return total
 
 
 def rounded(number: Fraction) -> Decimal:
-    return CONTEXT.divide(Decimal(number.numerator), Decimal(number.denominator))
+    return CONTEXT.divide(leading(number.numerator), leading(number.denominator))
+
+
+def leading(n: int) -> Decimal:
+    """An integer to sixty digits: of thousands, those behind would take the time."""
+    cut = n.bit_length() - 200
+    return CONTEXT.multiply(Decimal(n >> cut), CONTEXT.power(2, cut)) if cut > 0 else Decimal(n)

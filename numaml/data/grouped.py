@@ -16,6 +16,7 @@ from .tasks import Batch, Tasks
 Array = np.ndarray[Any, Any]
 
 CLASSES = 2**64  # integers that are classes are not converted
+FIRST = 8  # columns by which rows are put in order, if that is enough
 IGNORED = float(np.finfo(np.float64).max)  # the scale of a column of x that never varied
 
 
@@ -99,7 +100,7 @@ class Grouped:
         labels, numbers = given.numbered(groups, "groups")
         counts = np.bincount(numbers)
         large = self._large(labels, counts)
-        rows = np.lexsort([*y.reshape(len(x), -1).T[::-1], *x.T[::-1], numbers])
+        rows = _sorted(numbers, x, y.reshape(len(x), -1))
         rows = rows[large[numbers[rows]]]
         starts = np.cumsum(counts[large]) - counts[large]
         own = {"dropped": int((~large).sum()), "_starts": starts, "_counts": counts[large]}
@@ -228,6 +229,17 @@ def _moments(columns: Array, name: str, constant: float = 1.0) -> tuple[Array, A
     # The deviation of equal numbers may be their mean's rounding, that of tiny ones may be 0.
     varies = (columns.min(0) < columns.max(0)) & (scale > 0)
     return mean, np.where(varies, scale, constant)
+
+
+def _sorted(numbers: Array, x: Array, y: Array) -> Array:
+    """The order by group, then by the columns of x and y from the first on.
+
+    Where the first FIRST columns tell all rows apart, the others are not looked at.
+    """
+    first = x[:, :FIRST]
+    rows = np.lexsort([*first.T[::-1], numbers])
+    same = (first[rows[1:]] == first[rows[:-1]]).all(1) & (numbers[rows[1:]] == numbers[rows[:-1]])
+    return np.lexsort([*y.T[::-1], *x.T[::-1], numbers]) if same.any() else rows
 
 
 def _y(y: Any, n: int) -> Array:

@@ -348,13 +348,11 @@ def _decay(decay: Any, iterations: int) -> dict[str, Any]:
 def _parties(
     model: Any, gradient: Any, validate: Any, source: Any, folder: Any, resume: bool
 ) -> dict[str, Any]:
-    """Who takes part in a run, by what tells them from others, for the checkpoint of a folder."""
-    if folder is None:
-        if resume:
-            raise ValueError("resume is True and there is no folder; name the folder of the run")
-        return {}
+    """Who takes part in a run, by what tells them from others; in a folder they must have that."""
+    if folder is None and resume:
+        raise ValueError("resume is True and there is no folder; name the folder of the run")
     name = name_of(gradient)
-    if "<" in name:
+    if folder is not None and "<" in name:
         raise ValueError(
             f"gradient is {name}, which in a checkpoint would not tell it from others; define it "
             "with def at the top of a module, or give it a name that does: "
@@ -365,7 +363,7 @@ def _parties(
         "model": described(model),
         "gradient": name,
         "validate": None if validate is None else name_of(validate),
-        "source": described(source) if frozen else None,
+        "source": described(source) if frozen and folder is not None else None,
     }
 
 

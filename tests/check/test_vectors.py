@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+import time
 import tomllib
 from fractions import Fraction
 from itertools import combinations
@@ -490,3 +491,109 @@ def test_what_is_no_file_is_an_error(tmp_path, capsys, monkeypatch):
 def test_numbers_of_hostile_length_are_judged(huge):
     assert said_of("tanh", "meta_value", huge)[0] == "wrong"
     assert said_of("tanh", "meta_gradient", [huge] * 13)[0] == "wrong"
+
+
+# A stranger's file costs what it weighs, and its texts are printed safely.
+
+
+@pytest.mark.parametrize("unit", ["[]", "{}", '"a"', "0", "1.5", '{"a": 1}', "[[[1]]]"])
+def test_a_large_file_takes_little_memory_and_time(unit, tmp_path):
+    """Ten times its size, 100 MB for the interpreter and NumPy, and five seconds at most."""
+    path = tmp_path / "answers.json"
+    start = '{"answers": {"tanh": {"meta_value": ['
+    count = (judge.LARGEST_FILE - len(start) - 9) // (len(unit) + 1)
+    path.write_text(start + f"{unit}," * count + "0]}}}")
+    code = (
+        "import pathlib, resource, sys, time\n"
+        "from numaml.check import answers\n"
+        "start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "found = answers.verdicts(pathlib.Path(sys.argv[1]))\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(found[0].word, after - before, time.process_time() - start)\n"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    word, kilobytes, seconds = done.stdout.split()
+    assert int(kilobytes) * 1000 < 10 * path.stat().st_size + 100_000_000
+    assert float(seconds) < 5
+    assert word in ("missing", "wrong", "left out")
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path):
+    path = tmp_path / "answers.json"
+    with path.open("wb") as file:
+        file.truncate(10**12)  # a hole
+    with pytest.raises(ValueError, match="has 1000000000000 bytes; want at most"):
+        judge.verdicts(path)
+
+
+@pytest.mark.parametrize(
+    "number", ["1e999", "-1e-999", "1/" + "7" * 360, "3" * 180 + "/" + "7" * 180, "1." + "3" * 360]
+)
+def test_hostile_numbers_everywhere_take_seconds(number, tmp_path):
+    def like(answer):
+        return [like(one) for one in answer] if isinstance(answer, list) else number
+
+    path = tmp_path / "answers.json"
+    answers = {
+        name: {field: like(vector["right"][field]) for field in judge.FIELDS}
+        for name, vector in VECTORS.items()
+    }
+    path.write_text(json.dumps({"answers": answers}))
+    start = time.process_time()
+    words = {one.word for one in judge.verdicts(path) if one.field == "meta_gradient"}
+    assert words == {"wrong"}
+    assert time.process_time() - start < 5
+
+
+def test_names_of_files_are_printed_in_a_line_of_plain_text(tmp_path):
+    folder = tmp_path / "a\x1b[31m\nb\u202e"
+    folder.mkdir()
+    path = folder / "answers.json"
+    for content, error in (
+        (None, FileNotFoundError), ("[", ValueError), ("[]", ValueError),
+        (" " * (judge.LARGEST_FILE + 1), ValueError),
+        ('{"answers": [], "precision": 1}', ValueError), ('{"answers": []}', ValueError),
+        ('{"answers": {"x\\u001b\\n": 1}}', ValueError), ('{"answers": {"x\\n": {}}}', ValueError),
+        ('{"answers": {"tanh": {"\\u001b": 1}}}', ValueError),
+        ('{"answers": {"tanh": {"phi\\r": 1, "phi\\r": 1}}}', ValueError),
+        ('{"answers": {"tanh": {"meta_value": "\\u001b\\n"}}}', ValueError),
+    ):  # fmt: skip
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(error) as caught:
+            judge.verdicts(path)
+        assert str(caught.value).isprintable(), repr(str(caught.value))
+    deep = Path("/".join(["x" * 200] * 15))
+    with pytest.raises(OSError, match=r"^\u2026.{300} is not a file"):
+        judge.verdicts(deep)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_damaged_answers_are_judged_or_refused(seed, tmp_path):
+    """Flipped, cut, doubled and stuffed: nothing but a verdict or one line, in little time."""
+    random = np.random.default_rng(seed)
+    answers = {name: VECTORS[name]["right"] for name in ("relu", "tanh")}
+    text = bytearray(json.dumps({"precision": "float64", "answers": answers}).encode())
+    junk = [b"\x00", b"\x1b[31m", b"[", b"{", b'"', b"NaN", b"1e999", b"null", b"9" * 600, b"\xff"]
+    for _ in range(random.integers(1, 5)):
+        at, length = random.integers(len(text)), random.integers(1, 40)
+        how = random.integers(4)
+        if how == 0:
+            text[at] ^= 1 << random.integers(8)
+        elif how == 1:
+            del text[at : at + length]
+        elif how == 2:
+            text[at:at] = text[:length]
+        else:
+            text[at:at] = junk[random.integers(len(junk))]
+    path = tmp_path / "answers.json"
+    path.write_bytes(text)
+    try:
+        for one in judge.verdicts(path):
+            assert one.word in ("right", "wrong", "missing", "left out")
+            assert one.reason.isprintable()
+            assert len(one.reason) < 300
+    except ValueError as error:
+        assert str(error).isprintable()  # noqa: PT017  # either is fine
+        assert len(str(error)) < 600  # noqa: PT017

@@ -320,6 +320,7 @@ def test_a_transpose_is_settled_as_its_weight_is(monkeypatch, shape):
         (4, (2, 2, 3), True),
         (6, (2, 5), False),  # 12 · 50
         (4, (3, 1), False),  # the first pair's rows are counted, of all tasks
+        (2, (5, 2), True),  # 10 · 50
         (4, (2,), True),
     ],
 )
