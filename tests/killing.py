@@ -53,7 +53,7 @@ def start(arguments, folder, log, at=0, kill=signal.SIGKILL):
             step()
 
     @contextmanager
-    def reporting(title, _total):
+    def reporting(title, *_):
         folder = title.encode()
         yield lambda i, *_: os.write(report, b"%s,%d\n" % (folder, i))
 

@@ -443,7 +443,9 @@ def test_ctrl_c_before_there_is_a_run_says_so(tmp_path, capsys, monkeypatch):
     assert "run it again" in capsys.readouterr().err
     runs.write(Sinusoid(), tmp_path / "run")
     assert numaml_command("train", "sinusoid", "--out", tmp_path / "run", *TINY) == 130
-    assert f"--resume {tmp_path / 'run'} --alone" in capsys.readouterr().err
+    assert f"continue with numaml train sinusoid --resume {tmp_path / 'run'}" in (
+        capsys.readouterr().err
+    )
 
 
 SHELL = {

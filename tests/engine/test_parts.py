@@ -205,11 +205,13 @@ def test_the_size_of_traces_by_hand():
         (SIZES, 66, 10, 10, 5, "f8", 5),  # of at most 16
         # 85 002 numbers of φ at each of 50 steps: one task takes 21 MB, but has 10 rows only
         (SIZES, 16, 10, 10, 50, "f4", 3),
-        (SIZES, 100, 1, 10, 200, "f4", 2),  # 64 rows
+        (SIZES, 128, 1, 10, 200, "f4", 2),  # 64 rows
+        (SIZES, 129, 1, 10, 200, "f4", 3),
         (SIZES, 16, 10_000, 10, 50, "f4", 16),
         (SIZES, 16, 32, 10, 50, "f4", 8),
         # θ alone has 23 MB, and every part would read it anew: 16 · 23.4 // 16.1
-        ((784, 2048, 2048, 20), 32, 20, 20, 5, "f4", 2),
+        ((784, 2048, 2048, 20), 46, 20, 20, 5, "f4", 2),
+        ((784, 2048, 2048, 20), 47, 20, 20, 5, "f4", 3),
         # 4096 numbers of 4 bytes a task: 2¹² tasks just fit
         ((1, 1), 2**12, 1, 2**10, 0, "f4", 1),
         ((1, 1), 2**12 + 1, 1, 2**10, 0, "f4", 3),  # and then at most 2¹¹
@@ -239,12 +241,15 @@ def test_the_parts_are_the_tasks_in_order(small_parts):
     model = numaml.MLP((3, 30, 2))
     tasks = tasks_for(model, 33)
     _, S, Q = model.checked(model.init(0), tasks.support, tasks.query)
-    found = list(parts.in_parts(model, model.init(0, np.float32), S, Q, 3))
+    theta = model.init(0, np.float32)
+    found = list(parts.in_parts(model, theta, S, Q, 3))
     assert [size for size, _ in found] == [11, 11, 11]
     for side, given in enumerate((S, Q)):
         for field in ("x", "y"):
             joined = np.concatenate([getattr(part[side], field) for _, part in found])
             assert np.array_equal(joined, getattr(given, field))
+    S, Q = (type(S)(batch.x[:22], batch.y[:22]) for batch in (S, Q))
+    assert [size for size, _ in parts.in_parts(model, theta, S, Q, 3)] == [11, 11]
 
 
 def test_how_many_tasks_one_part_has():
