@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..data import given
 from ..data.scaling import Scaling
 from ..data.tasks import Batch
 from ..engine.arguments import checked_alpha, checked_steps, checked_theta
@@ -221,28 +222,35 @@ class Learner:
 
     def _inputs(self, x: Any) -> Array:
         """x (n, n_in) as the network takes it."""
-        scaling = self.scaling and self.scaling[:2]
-        return self._standardised(_table(x, "x", self.model.sizes[0]), scaling, "x")
+        scaling, known = self.scaling and self.scaling[:2], self.provenance.get("features")
+        x = given.table(x, "x", known if isinstance(known, list) else None)
+        x = self._standardised(_table(x, "x", self.model.sizes[0]), scaling, "x")
+        given.differing(x, self.model.norm, "x")
+        return x
 
     def _targets(self, y: Any, n: int) -> Array:
         """y as the loss takes it."""
-        y = np.asarray(y)
+        classifies, known = self.model.loss == "cross_entropy", self.provenance.get("targets")
+        if classifies:
+            y = given.labels(y, "y")
+        else:
+            y = given.numbers(given.table(y, "y", known if isinstance(known, list) else None), "y")
         if y.shape[:1] != (n,):
             raise ValueError(f"y has shape {y.shape} and x has {n} rows; want one y for each")
-        if self.model.loss == "cross_entropy":
+        if classifies:
             return _numbered(y, self.classes, self.model.sizes[-1])
         y = _table(y[:, None] if y.ndim == 1 else y, "y", self.model.sizes[-1])
         return self._standardised(y, self.scaling and self.scaling[2:], "y")
 
-    def _standardised(self, given: Array, scaling: Any, name: str) -> Array:
+    def _standardised(self, array: Array, scaling: Any, name: str) -> Array:
         """(given − mean) / scale in theta's dtype."""
         with np.errstate(all="ignore"):
-            scaled = given if scaling is None else (given - scaling[0]) / scaling[1]
+            scaled = array if scaling is None else (array - scaling[0]) / scaling[1]
             scaled = scaled.astype(self.theta.dtype)
         if not np.isfinite(scaled).all():
             row, column = np.argwhere(~np.isfinite(scaled))[0].tolist()
             raise ValueError(
-                f"{name}[{row}, {column}] is {given[row, column]}; want finite numbers that "
+                f"{name}[{row}, {column}] is {array[row, column]}; want finite numbers that "
                 f"theta's {self.theta.dtype} can hold"
             )
         return scaled
@@ -339,11 +347,7 @@ class Adapted:
 
 def _table(array: Any, name: str, columns: int) -> Array:
     """An array (n, columns) of real numbers."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; want real numbers, e.g. {name}.astype(float)"
-        )
+    array = given.numbers(array, name)
     if array.ndim != 2 or array.shape[1] != columns:
         raise ValueError(f"{name} has shape {array.shape}; want (n, {columns}), rows are examples")
     return array

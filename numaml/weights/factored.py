@@ -38,7 +38,7 @@ class Factored:
         return Factored(base, [(U, number * V) for U, V in self.pairs])
 
     def __sub__(self, other: Factored) -> Factored:
-        mine = self.__dict__.get("settled", self)  # what was multiplied out stays so
+        mine = self.__dict__.get("_other") or self  # what was multiplied out stays so
         pairs = list(mine.pairs)
         for U, V in other.pairs:
             for i, (U_, V_) in enumerate(pairs):
@@ -63,21 +63,26 @@ class Factored:
         W = self.settled
         base = None if W.base is None else turned(W.base)
         transpose = Factored(base, [(V, U) for U, V in W.pairs])
-        transpose.settled = transpose  # what is chosen for W is chosen for Wᵀ
+        transpose._other = None  # what is chosen for W is chosen for Wᵀ
         return transpose
 
-    @cached_property
+    @property
     def settled(self) -> Factored:
         """The form that products go through; decided when the first is asked for."""
+        return self._other or self
+
+    @cached_property
+    def _other(self) -> Factored | None:
+        """The settled form, where it is another: one that held itself would not go when unused."""
         if not self.pairs:
-            return self
+            return None
         (U, V), *others = self.pairs
         own = self.base is not None and self.base.ndim > 2  # its factors did not pay before
         if own or not pays(sum([U.shape[-2] for U, _ in self.pairs]), U.shape[-1], V.shape[-1]):
             return Factored(self.multiplied_out())
         if others and U.shape[-1] + V.shape[-1] <= STACKED:
             return Factored(self.base, [_stacked(self.pairs, -2)])
-        return self
+        return None
 
     def multiplied_out(self) -> Any:
         """The matrix, or matrices."""
