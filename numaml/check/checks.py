@@ -6,13 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .calls import Watched, as_point, numbers
 from .diagnosis import WHOLE, Evidence, Part
 from .orders import Shapes, layout
-from .probe import Derivative, Probe, as_point, precision
-from .report import Report, judge
+from .probe import COMPLEX, DOUBLE, Derivative, Probe, directions, precision, scalar_probe
+from .report import ESTIMATES, ROUNDING_OF_SUMS, Report, judge
+from .scale import norm
 
 Array = np.ndarray[Any, Any]
 Function = Callable[[Array], Any]
+
+# A number lost in the rounding of larger ones is another one at points so far away, and one that
+# is well computed is the same to that.
+SHAKEN, SHAKES = 1e-9, 8
 
 
 class Row(NamedTuple):
@@ -51,11 +57,11 @@ def rows_of(shapes: Shapes | None, size: int) -> list[Row]:
     ]:
         n = where.stop - where.start
         k = min(count, n)
-        signs = rng.choice([-1.0, 1.0], (k, n))
-        rows.append(Row(name, shape, where, signs / math.sqrt(k)))
+        rows.append(Row(name, shape, where, directions(k, n, rng) / math.sqrt(k)))
     return rows
 
 
+@np.errstate(under="ignore")
 def gradient(f: Function, g: Any, x: Any, *, blocks: Shapes | None = None) -> Report:
     """Check that g is the gradient of f at x, along random directions in every block.
 
@@ -94,71 +100,127 @@ def gradient(f: Function, g: Any, x: Any, *, blocks: Shapes | None = None) -> Re
     '3 times the right one: a sum in place of a mean'
     """
     x = as_point(x)
-    probe, rows = scalar_probe(f, x), rows_of(blocks, len(x))
+    probe, rows = scalar_probe(f, x, "f"), rows_of(blocks, len(x))
     return judge("gradient", evidence_of(probe, rows, answer(g, x)))
 
 
-def scalar_probe(f: Function, x: Array) -> Probe:
-    probe = Probe(f, x)
-    if probe.y.size != 1:
-        raise ValueError(f"f returned shape {probe.shape}; want one number, e.g. a mean over tasks")
-    return probe
+class Answer(NamedTuple):
+    """The answer under test, in the precision it has, and what calling for it showed."""
+
+    numbers: Array
+    off: Array  # what a second call differs by
+    notes: tuple[str, ...] = ()
 
 
-def answer(g: Any, x: Array, name: str = "the gradient") -> Array:
-    """The answer under test, of x's shape and in the precision it has."""
-    g = np.asarray(g(x.copy()) if callable(g) else g)
-    if g.shape != x.shape:
-        raise ValueError(f"{name} has shape {g.shape} and the point {x.shape}; want the same")
-    if g.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {g.dtype}; want real numbers")
-    return g
+def answer(g: Any, x: Array, name: str = "the gradient") -> Answer:
+    """The answer under test, of x's shape: as it is, or what a function returns, twice."""
+    call = Watched(g, name) if callable(g) else None
+    got, again = (numbers(call(x) if call else g, name) for _ in range(2))
+    for one in (got, again):
+        if one.shape != x.shape:
+            raise ValueError(
+                f"{name} has shape {one.shape} and the point {x.shape}; want the same, e.g. by "
+                "ravel()"
+            )
+    off = difference(got, again)
+    notes = call.notes if call else ()
+    return Answer(got, off, (*differs(name, off, got), *notes))
 
 
-def evidence_of(probe: Probe, rows: list[Row], got: Array) -> Evidence:
+def difference(got: Array, again: Array) -> Array:
+    """What the same call gave a second time, less what it gave first; infinite if not finite."""
+    with np.errstate(invalid="ignore"):
+        off = np.abs(again.astype(float) - got.astype(float))
+    same = (got == again) | (np.isnan(got) & np.isnan(again))
+    return np.where(np.isfinite(off), off, np.where(same, 0.0, np.inf))
+
+
+def differs(name: str, off: Array, got: Array) -> tuple[str, ...]:
+    """A note on an answer that is another one when it is asked for again."""
+    with np.errstate(invalid="ignore"):
+        share = norm(off) / (norm(got) or 1.0)
+    if share <= 100 * precision(got) or not np.isfinite(got).all():
+        return ()
+    return (
+        f"called again with the same, {name} differs by {share:.0e} of its size: it is noisy, or "
+        "writes into what it keeps; fix its seed, switch dropout off",
+    )
+
+
+def evidence_of(probe: Probe, rows: list[Row], said: Answer) -> Evidence:
     """A gradient beside the derivatives of the value, row by row."""
-    got_precision, got = precision(got), got.astype(float)
+    got = said.numbers.astype(float)
     parts, derivatives = [], list[Derivative]()
     for row in rows:
         found = [probe.along(v) for v in row.vectors(len(got))]
         derivatives += found
         flipped = row.flipped(got[row.where])
-        parts.append(
-            Part(
-                row.name,
-                row.along(got),
-                np.array([d.value[0] for d in found]),
-                np.array([d.error[0] for d in found]),
-                None if flipped is None else row.directions @ flipped,
-            )
+        part = Part(
+            row.name,
+            row.along(got),
+            np.array([d.value[0] for d in found]),
+            np.array([d.error[0] for d in found]) + np.abs(row.directions) @ said.off[row.where],
+            None if flipped is None else row.directions @ flipped,
+            kink=any(d.kink[0] for d in found),
         )
+        parts.append(part)
+    parts = _shaken(probe, parts, [(list(row.vectors(len(got))), slice(1)) for row in rows])
     v = next(rows[0].vectors(len(got)))
-    evidence = gathered(parts, [got_precision], [probe], derivatives)
-    rounding = got_precision * float(np.abs(got) @ np.abs(v))
+    evidence = gathered(parts, [precision(said.numbers)], [probe], derivatives, said.notes)
+    rounding = precision(said.numbers) * float(np.abs(got) @ np.abs(v))
     with np.errstate(all="ignore"):  # the answer may be NaN
         return evidence._replace(order=probe.taylor(float(got @ v), v, rounding).order)
 
 
+def _shaken(probe: Probe, parts: list[Part], ways: list[tuple[list[Array], slice]]) -> list[Part]:
+    """With the rounding of complex steps where a part is so small that it may be nothing else.
+
+    It is seen at points close by, where rounding is another and the derivative is not. A part is
+    what derivatives along so many ways are in one slice.
+    """
+    largest = max(norm(part.want) for part in parts)
+    least = ESTIMATES * ROUNDING_OF_SUMS * probe.eps * largest
+    if probe.method != COMPLEX:
+        return parts
+    return [
+        part._replace(error=part.error + _rounding(probe, *way, part.want))
+        if 0 < norm(part.want) <= least
+        else part
+        for part, way in zip(parts, ways, strict=True)
+    ]
+
+
+def _rounding(probe: Probe, vectors: list[Array], where: slice, want: Array) -> Array:
+    rng, worst = np.random.default_rng(0), np.zeros_like(want)
+    for _ in range(SHAKES):
+        beside = probe.x * (1 + SHAKEN * rng.uniform(-1, 1, probe.x.shape))
+        there = [probe.complex_at(beside, v)[where] for v in vectors]
+        worst = np.fmax(worst, np.abs(np.ravel(there) - want))
+    return worst
+
+
 def gathered(
-    parts: list[Part], precisions: Sequence[float], probes: list[Probe], found: list[Derivative]
+    parts: list[Part],
+    precisions: Sequence[float],
+    probes: list[Probe],
+    found: list[Derivative],
+    notes: tuple[str, ...] = (),
 ) -> Evidence:
     """Parts with what is known about the functions that the truth was taken from."""
-    notes = tuple(
-        f"called again at the same point, a function differs by {probe.wobble:.0e}: fix its seed, "
-        "switch dropout off"
-        for probe in probes
-        if probe.wobble
-    )
+    notes = (*(note for probe in probes for note in probe.notes), *notes)
+    eps = max(*precisions, *(probe.eps for probe in probes))
     return Evidence(
         parts,
-        eps=max(*precisions, *(probe.eps for probe in probes)),
+        eps=eps,
         method=", ".join(dict.fromkeys(probe.method for probe in probes)),
         step=min(d.step for d in found),
-        kinks=sum(bool(np.any(d.jump)) for d in found),
-        notes=notes,
+        kinks=sum(bool(np.any(d.kink)) for d in found),
+        coarse=eps > DOUBLE or any(probe.coarse for probe in probes),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
+@np.errstate(under="ignore")
 def hvp(g: Function, hvp: Any, x: Any, *, blocks: Shapes | None = None) -> Report:
     """Check that hvp(v) is the Hessian at x times v, against derivatives of the gradient g.
 
@@ -193,26 +255,40 @@ def hvp(g: Function, hvp: Any, x: Any, *, blocks: Shapes | None = None) -> Repor
     'a flipped sign'
     """
     x = as_point(x)
-    probe, rows = Probe(g, x), rows_of(blocks, len(x))
+    probe, rows = Probe(g, x, "g"), rows_of(blocks, len(x))
     if probe.shape != x.shape:
-        raise ValueError(f"g returned shape {probe.shape} and the point has {x.shape}")
-    directions = [v for row in rows for v in row.vectors(len(x))]
-    got = [answer(hvp(v.astype(x.dtype)), x, "hvp(v)") for v in directions]
-    found = [probe.along(v.astype(x.dtype).astype(float)) for v in directions]
-    answers = np.array(got, float)
-    truth, error = np.array([d.value for d in found]), np.array([d.error for d in found])
-    parts = []
-    for row in rows[1:]:
-        flipped = row.flipped(answers[:, row.where])
-        parts.append(
-            Part(
-                row.name,
-                answers[:, row.where].ravel(),
-                truth[:, row.where].ravel(),
-                error[:, row.where].ravel(),
-                None if flipped is None else flipped.ravel(),
-            )
+        raise ValueError(
+            f"g returned shape {probe.shape} and the point has {x.shape}; want a gradient"
         )
-    return judge(
-        "Hessian-vector product", gathered(parts, [precision(np.array(got))], [probe], found)
+    ways = [v.astype(x.dtype) for row in rows for v in row.vectors(len(x))]
+    product = Watched(hvp, "hvp")
+    got = np.array([_product(product, v) for v in ways])
+    off = difference(got[0], _product(product, ways[0]))  # the first once more, after the others
+    notes = (*differs("hvp(v)", off, got[0]), *product.notes)
+    found = [probe.along(v.astype(float)) for v in ways]
+    parts = [_of_product(row, got.astype(float), off, found) for row in rows[1:]]
+    parts = _shaken(
+        probe, parts, [([v.astype(float) for v in ways], row.where) for row in rows[1:]]
+    )
+    evidence = gathered(parts, [precision(got)], [probe], found, notes)
+    return judge("Hessian-vector product", evidence)
+
+
+def _product(hvp: Function, v: Array) -> Array:
+    product = numbers(hvp(v), "hvp(v)")
+    if product.shape != v.shape:
+        raise ValueError(f"hvp(v) has shape {product.shape} and v {v.shape}; want the same")
+    return product
+
+
+def _of_product(row: Row, got: Array, off: Array, found: list[Derivative]) -> Part:
+    """One block of the products along all directions."""
+    got, flipped = got[:, row.where], row.flipped(got[:, row.where])
+    return Part(
+        row.name,
+        got.ravel(),
+        np.ravel([d.value[row.where] for d in found]),
+        np.ravel([d.error[row.where] + off[row.where] for d in found]),
+        None if flipped is None else flipped.ravel(),
+        kink=any(d.kink[row.where].any() for d in found),
     )

@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from .scale import norm
+
 Array = np.ndarray[Any, Any]
 
 # Far below any rounding error of the function, so that its square vanishes beside 1.
 TINY = 1e-30
 
 
+@np.errstate(under="ignore")
 def relative_error(got: Any, want: Any) -> float:
     """Norm-wise relative error ``‖got − want‖ / ‖want‖`` (absolute where want is 0).
 
@@ -38,13 +41,12 @@ def relative_error(got: Any, want: Any) -> float:
     got, want = np.asarray(got), np.asarray(want)
     if got.shape != want.shape:
         raise ValueError(f"got has shape {got.shape} and want {want.shape}; want the same")
-    scale = float(np.linalg.norm(want.ravel())) or 1.0
-    error = float(np.linalg.norm((got - want).ravel())) / scale
+    error = norm(got - want) / (norm(want) or 1.0)
     return error if np.isfinite(error) else float("inf")
 
 
-def complex_step(f: Callable[[Any], Any], x: Any, v: Any) -> Any:
-    """Derivative of f at x along v, ``Im f(x + i t v) / t`` with t = 1e-30: exact to rounding.
+def complex_step(f: Callable[[Any], Any], x: Any, v: Any, step: float = TINY) -> Any:
+    """Derivative of f at x along v, ``Im f(x + i t v) / t`` with a tiny t: exact to rounding.
 
     Parameters
     ----------
@@ -54,6 +56,8 @@ def complex_step(f: Callable[[Any], Any], x: Any, v: Any) -> Any:
     x, v : arrays that broadcast
         Point and direction. A stack of directions gives a stack of derivatives if f maps rows
         to rows.
+    step : float
+        t. Where f or x is below 1e-250, t times it is lost to underflow: take 1e-10 there.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def complex_step(f: Callable[[Any], Any], x: Any, v: Any) -> Any:
     >>> check.complex_step(np.sin, 1.0, 1.0) == np.cos(1.0)
     np.True_
     """
-    return np.imag(f(x + 1j * TINY * v)) / TINY
+    return np.imag(f(x + 1j * (step * v))) / step
 
 
 def central_difference(

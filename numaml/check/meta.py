@@ -1,19 +1,24 @@
 """Check of a meta-gradient: against its value, against its pieces, against numaml's own model."""
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from .checks import Function, Row, answer, evidence_of, rows_of, scalar_probe
-from .diagnosis import RIGHT, UNCLEAR, WRONG, Evidence, norm
+from .calls import Watched, as_point, not_finite, numbers
+from .checks import Function, Row, answer, evidence_of, rows_of
+from .diagnosis import RIGHT, UNCLEAR, WRONG, Evidence, tolerance
 from .orders import Shapes
 from .orders import blocks as blocks_of
 from .pieces import FIRST_ORDER, Pieces, Task
-from .probe import as_point
-from .report import ESTIMATES, Report, judge, tolerance
+from .probe import scalar_probe
+from .report import ESTIMATES, Report, judge
+from .scale import multiple, norm
 
 Array = np.ndarray[Any, Any]
 
@@ -21,6 +26,7 @@ Mistakes = Callable[[], Iterator[tuple[str, Array]]]
 WHAT = "meta-gradient"
 
 
+@np.errstate(under="ignore")
 def meta_gradient(
     value: Function,
     gradient: Any,
@@ -89,9 +95,9 @@ def meta_gradient(
     >>> report.looks_like.split(":")[0]
     'first-order MAML'
     """
-    theta = as_point(theta)
+    theta = as_point(theta, "theta")
     pieces = _pieces(theta, tasks, alpha, steps)
-    probe, rows = scalar_probe(value, theta), rows_of(blocks, len(theta))
+    probe, rows = scalar_probe(value, theta, "the value"), rows_of(blocks, len(theta))
     evidence = evidence_of(probe, rows, answer(gradient, theta))
     if pieces:
         return _judge_with(pieces, evidence, rows)
@@ -109,35 +115,57 @@ def _pieces(
         return None
     if tasks is None or alpha is None or steps is None:
         raise TypeError("want tasks, alpha and steps together, or none of them")
-    if not tasks or steps < 0:
-        raise ValueError(f"got {len(tasks)} tasks and {steps} steps; want at least one, steps >= 0")
-    return Pieces(theta, list(tasks), alpha, steps)
+    alpha, steps = _settings(alpha, steps, theta)
+    try:
+        pairs = [(support, query) for support, query in tasks]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"tasks is {tasks!r:.60}; want a pair (support_gradient, query_gradient) for every task"
+        ) from None
+    if not pairs:
+        raise ValueError("got 0 tasks; want at least one")
+    return Pieces(theta, pairs, alpha, steps)
+
+
+def _settings(alpha: Any, steps: Any, theta: Array) -> tuple[Any, int]:
+    """(alpha, steps): a learning rate >= 0 or one of any sign per parameter, and K >= 0."""
+    if isinstance(steps, bool | np.bool_) or not hasattr(steps, "__index__"):
+        raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
+    if operator.index(steps) < 0:
+        raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
+    rates = numbers(float(alpha) if isinstance(alpha, Fraction) else alpha, "alpha").astype(float)
+    if rates.shape not in ((), theta.shape):
+        raise ValueError(f"alpha has shape {rates.shape}; want one number, or {theta.shape}")
+    what = not_finite(rates) or (f"{rates} < 0" if not rates.ndim and rates < 0 else "")
+    if what:
+        raise ValueError(f"alpha is {what}; want finite numbers, and one alone >= 0")
+    return rates if rates.ndim else float(rates), operator.index(steps)
 
 
 def _judge_with(
     pieces: Pieces, evidence: Evidence, rows: list[Row], conventions: Mistakes = lambda: iter(())
 ) -> Report:
     """A verdict by the value, and by its pieces as far as these belong to it."""
-    share = _share(pieces, evidence, rows)
-    if share is None:
-        note = (
-            "tasks, alpha and steps do not belong to this value: the meta-gradient made of them is "
-            "not its derivative; they were left aside"
-        )
-        return judge(WHAT, evidence._replace(notes=(*evidence.notes, note)))
-    notes = list(evidence.notes)
+    share, why = _share(pieces, evidence, rows)
+    notes = [*evidence.notes, *pieces.notes]
+    if not share:
+        notes.append(f"{why}; they were left aside")
+        return judge(WHAT, evidence._replace(notes=tuple(notes)))
     if share != 1:
         notes.append(f"the value is {share:.4g} times the mean of the tasks' query losses")
 
+    exact = pieces.exact[0]
+    same = tolerance(evidence.eps) * norm(exact)
+
     def mistakes() -> Iterator[tuple[str, list[Array]]]:
         for sentence, vector in chain(pieces.mistakes(), conventions()):
-            if np.isfinite(vector).all():
+            if same < norm(vector - exact) < np.inf:  # it is none where it changes nothing
                 yield sentence, [share * row.along(vector) for row in rows]
 
     evidence = _sharpened(pieces, share, evidence, rows)._replace(
-        mistakes=mistakes, counts={"tasks": len(pieces.tasks)}, notes=tuple(notes)
+        mistakes=mistakes, counts={"tasks": pieces.count}, notes=tuple(notes)
     )
-    curvature = share * _along(rows, pieces.exact[0] - pieces.first_order)
+    curvature = share * _along(rows, exact - pieces.first_order)
     return _told_apart(judge(WHAT, evidence), evidence, norm(curvature))
 
 
@@ -147,22 +175,27 @@ def _along(rows: list[Row], vector: Array) -> Array:
 
 def _spread(row: Row, off: Array) -> Array:
     """Error along a row's directions of a vector whose numbers are off by so much."""
-    return np.sqrt(np.square(row.directions) @ np.square(off[row.where]))
+    off = off[row.where]
+    return np.array([norm(direction * off) for direction in row.directions])
 
 
-def _share(pieces: Pieces, evidence: Evidence, rows: list[Row]) -> float | None:
-    """c if the value's derivative is c times the pieces' (1 for a mean over tasks)."""
+def _share(pieces: Pieces, evidence: Evidence, rows: list[Row]) -> tuple[float, str]:
+    """c if the value's derivative is c times the pieces' (1 for a mean); or 0, and why."""
     exact, off = pieces.exact
+    foreign = "tasks, alpha and steps do not belong to this value"
     if not np.isfinite(exact).all():
-        return None
+        return 0.0, f"{foreign}: {pieces.overflow or 'their meta-gradient is NaN or infinite'}"
     made, spread = _along(rows, exact), np.concatenate([_spread(row, off) for row in rows])
     allowed = ESTIMATES * (evidence.noise + norm(spread))
     allowed += tolerance(evidence.eps) * norm(evidence.want)
-    fitted = float(made @ evidence.want) / (float(made @ made) or 1.0)
-    for c in (1.0, float(round(fitted)), fitted):
-        if norm(evidence.want - c * made) <= max(1.0, abs(c)) * allowed:
-            return c
-    return None
+    if allowed > max(norm(evidence.want), norm(made)) / 2 and made.any():
+        return 0.0, "noise hides whether tasks, alpha and steps belong to this value"
+    fitted = multiple(evidence.want, made)
+    rounded = float(round(fitted)) if np.isfinite(fitted) else 0.0
+    for c in (1.0, rounded, fitted):
+        if c and norm(evidence.want - c * made) <= max(1.0, abs(c)) * allowed:
+            return c, ""
+    return 0.0, f"{foreign}: the meta-gradient made of them is not its derivative"
 
 
 def _sharpened(pieces: Pieces, share: float, evidence: Evidence, rows: list[Row]) -> Evidence:
@@ -185,26 +218,48 @@ def _told_apart(report: Report, evidence: Evidence, gap: float) -> Report:
     scale, verdict = norm(evidence.want), RIGHT
     if gap <= tolerance(evidence.eps) * scale:
         note = "first-order MAML is the same here: alpha, steps or curvature is 0"
-    elif gap <= ESTIMATES * evidence.noise:
+    elif gap <= ESTIMATES * ESTIMATES * evidence.noise:  # a gap that is seen beyond doubt
         note, verdict = "noise hides the difference from first-order MAML: a larger alpha", UNCLEAR
     else:
         note = f"first-order MAML would be off by {100 * gap / scale:.3g} %"
     return replace(report, verdict=verdict, notes=(*report.notes, note))
 
 
-def against(gradient: Any, model: Any, theta: Any, tasks: Any, alpha: float, steps: int) -> Report:
-    """Check somebody's meta-gradient against numaml's model of the same network and data.
+@runtime_checkable
+class Perceptron(Protocol):
+    """A model that says of which layers it is made, as `numaml.MLP` does."""
 
-    The truth is made of the model's values and first derivatives alone, by complex steps. Besides
-    the mistakes that `meta_gradient` knows, other conventions are recognised: losses summed over
-    examples or outputs, and ½(u − y)².
+    sizes: tuple[int, ...]
+    loss: Any
+
+
+@np.errstate(under="ignore")
+def against(
+    gradient: Any,
+    model: Any,
+    theta: Any,
+    tasks: Any,
+    alpha: float,
+    steps: int,
+    *,
+    blocks: Shapes | None = None,
+) -> Report:
+    """Check somebody's meta-gradient against a model of the same network and data, e.g. numaml's.
+
+    The truth is made of the model's values and first derivatives alone, by complex steps if the
+    model takes complex numbers. Besides the mistakes that `meta_gradient` knows, other conventions
+    are recognised if it is a multilayer perceptron: losses summed over examples or outputs, and
+    ½(u − y)².
 
     Parameters
     ----------
-    gradient : (P,) array
+    gradient : callable or (P,) array
         The meta-gradient under test, in theta's layout (see `numaml.MLP.pack`).
     model, theta, tasks, alpha, steps
-        As for `numaml.meta_gradient`.
+        As for `numaml.meta_gradient`: any model with ``value`` and ``linearize``, and its tasks.
+        alpha may be one number per parameter, (P,).
+    blocks
+        As for `numaml.check.gradient`; the layers of a multilayer perceptron need no mention.
 
     Returns
     -------
@@ -212,8 +267,8 @@ def against(gradient: Any, model: Any, theta: Any, tasks: Any, alpha: float, ste
 
     Raises
     ------
-    TypeError, ValueError
-        If a shape or dtype does not fit.
+    ImportError, TypeError, ValueError
+        As `numaml.check.gradient`.
 
     Examples
     --------
@@ -226,28 +281,90 @@ def against(gradient: Any, model: Any, theta: Any, tasks: Any, alpha: float, ste
     >>> report.verdict, report.looks_like.split(":")[0]
     ('wrong', 'first-order MAML')
     """
-    theta = as_point(theta)
-    point, got = theta.astype(float), answer(gradient, theta)
-    pairs = _each_task(tasks)
-    pieces_of = [(_gradient(model, support), _gradient(model, query)) for support, query in pairs]
+    point = as_point(theta, "theta").astype(float)
+    alpha, steps = _settings(alpha, steps, point)
+    watched = _Model(model)
+    each = _each_objective(watched, point, tasks)
 
     def value(p: Array) -> Any:
-        losses = []
-        for (support, _), (_, query) in zip(pieces_of, pairs, strict=True):
-            phi = p
-            for _ in range(steps):
-                phi = phi - alpha * support(phi)
-            losses.append(model.value(phi, query))
-        return sum(losses) / len(losses)
+        return sum(task.after(p, alpha, steps) for task in each) / len(each)
 
-    probe, rows = scalar_probe(value, point), rows_of(blocks_of(model.sizes), len(point))
-    pieces = Pieces(point, pieces_of, alpha, steps)
+    names = blocks_of(model.sizes) if blocks is None and isinstance(model, Perceptron) else blocks
+    rows, probe = rows_of(names, len(point)), scalar_probe(value, point, "the model's meta-value")
+    pieces = Pieces(point, [(task.support, task.query) for task in each], alpha, steps)
+    evidence = evidence_of(probe, rows, answer(gradient, point))
     return _judge_with(
         pieces,
-        evidence_of(probe, rows, got),
+        evidence._replace(notes=(*evidence.notes, *watched.notes)),
         rows,
-        lambda: _other_conventions(pieces, model, pairs[0][0]),
+        lambda: _other_conventions(pieces, model, tasks.support),
     )
+
+
+class _Model:
+    """Any model, given arrays of its own."""
+
+    def __init__(self, model: Any) -> None:
+        for name in ("value", "linearize"):
+            if not callable(getattr(model, name, None)):
+                raise TypeError(
+                    f"the model is {type(model).__name__} and has no {name}; want one with "
+                    "value(theta, batch) and linearize(theta, batch)"
+                )
+        self.value = Watched(model.value, "model.value")
+        self.linearize = Watched(model.linearize, "model.linearize")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.value.notes + self.linearize.notes
+
+
+class _Objective(NamedTuple):
+    """One task of a model; of a stack that cannot be taken apart, the one with this number."""
+
+    model: _Model
+    tasks: tuple[Any, Any]  # support and query set
+    number: int | None = None
+
+    def support(self, phi: Array) -> Any:
+        return self._gradient(phi, self.tasks[0])
+
+    def query(self, phi: Array) -> Any:
+        return self._gradient(phi, self.tasks[1])
+
+    def after(self, phi: Array, alpha: Any, steps: int) -> Any:
+        """The query loss after so many inner steps."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+            for _ in range(steps):
+                phi = phi - alpha * self.support(phi)
+        losses = np.asarray(self.model.value(phi, self.tasks[1]))
+        return losses if self.number is None else losses[self.number]
+
+    def _gradient(self, phi: Array, batch: Any) -> Any:
+        g = np.asarray(self.model.linearize(phi, batch)[1])
+        return g if self.number is None else g[self.number]
+
+
+def _each_objective(model: _Model, theta: Array, tasks: Any) -> list[_Objective]:
+    """The tasks one by one; taken apart where each part has the loss that it has in the stack."""
+    if not hasattr(tasks, "support") or not hasattr(tasks, "query"):
+        raise TypeError(f"tasks is {tasks!r:.60}; want support and query sets, e.g. numaml.Tasks")
+    sets = tasks.support, tasks.query
+    losses = [numbers(model.value(theta, batch), "model.value") for batch in sets]
+    shape = losses[0].shape
+    if losses[1].shape != shape or len(shape) > 1:
+        raise ValueError(
+            f"the model's losses have shapes {shape} on the support sets and {losses[1].shape} on "
+            "the query sets; want one number, or one for each of the same tasks"
+        )
+    if not shape:
+        return [_Objective(model, sets)]
+    with suppress(Exception):  # somebody's own sets need not come apart
+        pairs = _each_task(tasks)
+        alone = [[model.value(theta, batch) for batch in pair] for pair in pairs]
+        if np.shape(alone) == (*shape, 2) and np.allclose(alone, np.transpose(losses), atol=0):
+            return [_Objective(model, pair) for pair in pairs]
+    return [_Objective(model, sets, t) for t in range(shape[0])]
 
 
 def _each_task(tasks: Any) -> list[tuple[Any, Any]]:
@@ -261,13 +378,11 @@ def _each_task(tasks: Any) -> list[tuple[Any, Any]]:
     return list(zip(each(tasks.support), each(tasks.query), strict=True))
 
 
-def _gradient(model: Any, batch: Any) -> Function:
-    return lambda p: model.linearize(p, batch)[1]
-
-
 def _other_conventions(pieces: Pieces, model: Any, support: Any) -> Iterator[tuple[str, Array]]:
     """A loss that is c times numaml's moves φ by c·α, and gives c times the meta-gradient there."""
-    n, outputs = len(support.x), model.sizes[-1]
+    if not isinstance(model, Perceptron):
+        return
+    n, outputs = np.shape(support.x)[-2], model.sizes[-1]
     factors: dict[float, str] = {}
     if model.loss == "squared_error":
         factors = {
@@ -279,7 +394,7 @@ def _other_conventions(pieces: Pieces, model: Any, support: Any) -> Iterator[tup
     factors[n] = "losses are summed over their examples, not averaged"
     factors.pop(1, None)
     for factor, sentence in factors.items():
-        other = Pieces(pieces.theta, pieces.tasks, factor * pieces.alpha, pieces.steps)
+        other = pieces.faster(factor)
         text = f"another convention: {sentence} (alpha acts {factor:g} times as strongly)"
         yield text, factor * other.exact[0]
         yield f"{text}, and {FIRST_ORDER}", factor * other.first_order

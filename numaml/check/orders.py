@@ -1,6 +1,7 @@
 """What theta is made of, and how much of a meta-gradient is second order, block by block."""
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .diagnosis import norm
+from .calls import not_finite, numbers
+from .diagnosis import WHOLE
+from .scale import cosine, norm
 
 Array = np.ndarray[Any, Any]
 Shapes = Mapping[str, Sequence[int]]
@@ -37,21 +40,37 @@ def blocks(sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
 
 
 def layout(blocks: Shapes | None, length: int) -> list[tuple[str, tuple[int, ...], slice]]:
-    """(name, shape, where in theta) of every block."""
+    """(name, shape, where in theta) of every block that holds anything."""
     if blocks is None:
         edges = np.linspace(0, length, min(PIECES, length) + 1).astype(int).tolist()
         return [(f"theta[{a}:{b}]", (b - a,), slice(a, b)) for a, b in pairwise(edges)]
+    if not isinstance(blocks, Mapping):
+        raise TypeError(f"blocks is {blocks!r:.60}; want a mapping from names to shapes")
     rows, start = [], 0
     for name, shape in blocks.items():
-        stop = start + math.prod(shape)
-        rows.append((name, tuple(shape), slice(start, stop)))
+        sizes = _shape(name, shape)
+        stop = start + math.prod(sizes)
+        rows.append((str(name), sizes, slice(start, stop)))
         start = stop
     if start != length:
         raise ValueError(
             f"the blocks hold {start} numbers and theta {length}; want every block's name and "
             "shape, in theta's order"
         )
-    return rows
+    names = [name for name, _, _ in rows]
+    if len({*names, WHOLE}) <= len(names):
+        raise ValueError(f"the blocks are called {names}; want different names, none {WHOLE!r}")
+    return [row for row in rows if math.prod(row[1])]
+
+
+def _shape(name: Any, shape: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(operator.index(n) for n in shape)
+    except TypeError:
+        sizes = (-1,)
+    if min(sizes, default=1) < 0:
+        raise TypeError(f"block {name!r} has shape {shape!r}; want whole numbers, e.g. (3, 4)")
+    return sizes
 
 
 class Share(NamedTuple):
@@ -90,6 +109,7 @@ class Orders:
         return "\n".join(lines)
 
 
+@np.errstate(under="ignore")
 def order_report(exact: Any, first_order: Any, *, blocks: Shapes | None = None) -> Orders:
     """``‖exact − first order‖ / ‖exact‖`` and the cosine between them, block by block.
 
@@ -107,8 +127,8 @@ def order_report(exact: Any, first_order: Any, *, blocks: Shapes | None = None) 
 
     Raises
     ------
-    ValueError
-        If the shapes differ or the blocks do not add up to P.
+    TypeError, ValueError
+        If the shapes differ, a number is not real and finite, or the blocks do not add up to P.
 
     Examples
     --------
@@ -122,11 +142,17 @@ def order_report(exact: Any, first_order: Any, *, blocks: Shapes | None = None) 
               second-order part  cosine
     ...
     """
-    exact, first_order = np.asarray(exact, float), np.asarray(first_order, float)
-    if exact.ndim != 1 or exact.shape != first_order.shape:
+    exact, first_order = (
+        numbers(a, name).astype(float)
+        for a, name in ((exact, "exact"), (first_order, "first_order"))
+    )
+    if exact.ndim != 1 or exact.shape != first_order.shape or not exact.size:
         raise ValueError(
             f"exact has shape {exact.shape} and first_order {first_order.shape}; want (P,) twice"
         )
+    for a, name in ((exact, "exact"), (first_order, "first_order")):
+        if what := not_finite(a):
+            raise ValueError(f"{name} holds NaN or infinity ({what}); want finite numbers")
     rows = [
         _share(name, exact[where], first_order[where])
         for name, _, where in layout(blocks, len(exact))
@@ -135,6 +161,6 @@ def order_report(exact: Any, first_order: Any, *, blocks: Shapes | None = None) 
 
 
 def _share(name: str, exact: Array, first: Array) -> Share:
-    norms = norm(exact), norm(first)
-    missing = norm(exact - first) / norms[0] if norms[0] else math.nan if norms[1] else 0.0
-    return Share(name, missing, float(exact @ first) / math.prod(norms) if all(norms) else math.nan)
+    length = norm(exact)
+    missing = norm(exact - first) / length if length else math.nan if first.any() else 0.0
+    return Share(name, missing, cosine(exact, first))

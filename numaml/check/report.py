@@ -6,22 +6,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .diagnosis import RIGHT, UNCLEAR, WRONG, ZERO, Evidence, Part, norm, recognise
+from .diagnosis import RIGHT, UNCLEAR, WRONG, ZERO, Evidence, Part, is_clear, recognise, tolerance
 from .probe import DOUBLE, SINGLE
+from .scale import norm
 
-# A long chain of operations loses more than the last digit: eps^0.6 is 4e-10 in float64 and 7e-5
-# in float32. What agrees to that, as far as the method sees, is the same number.
-ROUNDING_POWER = 0.6
 # Derivatives of unit directions are sums over all of theta: this many eps of the largest.
 ROUNDING_OF_SUMS = 16
 ESTIMATES = 3  # an error estimate is trusted up to this factor
+DOUBTFUL = 5  # times what is visible: an error that fits no mistake has to be larger than that
 # Where more than this much of a derivative is noise, agreement says nothing.
 RESOLUTION = 0.05
+# A block hidden in noise is passed over, and named, if it is this small beside the largest one.
+BLIND = 1e-3
+UNSEEN = 1e-30  # beside the largest: what could be as large is named though both are exactly 0
+FORMATS = {SINGLE: "float32", float(np.finfo("f2").eps): "float16"}
 
-
-def tolerance(eps: float) -> float:
-    """Relative error that rounding may make in a format with spacing eps."""
-    return float(eps**ROUNDING_POWER)
+NOTHING_KNOWN = "it looks like no mistake that is known here"
+LIKE_FLOAT32 = (
+    "an error of the size of float32 rounding in float64 numbers: a small mistake, or something in "
+    "it runs in float32"
+)
 
 
 class Block(NamedTuple):
@@ -100,6 +104,8 @@ def assert_right(report: Report) -> None:
     Raises
     ------
     AssertionError
+    TypeError
+        If it is no `Report`: an `Orders`, say, has no verdict.
 
     Examples
     --------
@@ -113,69 +119,133 @@ def assert_right(report: Report) -> None:
     AssertionError: gradient: WRONG
     ...
     """
+    if not isinstance(report, Report):
+        raise TypeError(f"got {type(report).__name__}; want the Report of a check, e.g. gradient")
     if not report:
         raise AssertionError(str(report))
 
 
 def judge(what: str, evidence: Evidence) -> Report:
     """Compare and name. Nothing passes because it is small: every error is relative."""
-    parts, notes = _with_rounding(evidence), list(evidence.notes)
+    parts = _with_rounding(evidence)
     allowed = tolerance(evidence.eps)
     largest = max(norm(part.want) for part in parts)
     blocks = tuple(_block(part, allowed, largest) for part in parts)
-    verdict, looks_like = _verdict(parts, blocks), ""
+    notes = [*evidence.notes, *_beforehand(evidence, parts, blocks, largest)]
+    verdict, looks_like = _verdict(parts, blocks, largest), ""
+    if verdict == WRONG:
+        looks_like = recognise(evidence, {block.name: block.verdict for block in blocks})
+    if verdict == WRONG and not looks_like:
+        doubt = _doubt(evidence, [block for block in blocks if block.verdict == WRONG])
+        verdict = UNCLEAR if doubt else WRONG
+        notes.append(doubt or NOTHING_KNOWN)
+    elif verdict == UNCLEAR:
+        notes.append(_why_unclear(evidence, blocks))
+    elif verdict == RIGHT and evidence.eps > DOUBLE:
+        name = FORMATS.get(evidence.eps, "")
+        notes.append(f"right to the {name} precision it was computed in".replace("  ", " "))
+    worst = max(blocks, key=lambda block: (block.verdict == WRONG, block.error))
+    return Report(
+        what, verdict, worst.error, worst.name, looks_like, evidence.method, evidence.step,
+        evidence.order, blocks, tuple(notes),
+    )  # fmt: skip
+
+
+def _doubt(evidence: Evidence, wrong: list[Block]) -> str:
+    """Why an error that looks like no known mistake may be none; empty if it is one."""
+    error = max(block.error for block in wrong)
+    if not evidence.coarse and error < tolerance(SINGLE):
+        return LIKE_FLOAT32
+    noise = tolerance(evidence.eps)
+    hardly = all(noise < block.visible > block.error / DOUBTFUL for block in wrong)
+    if not hardly and not (evidence.coarse and error < RESOLUTION):
+        return ""
+    reason = "a small error, hardly above noise, that looks like no mistake known here"
+    return _in_float64(evidence, reason) if evidence.coarse else f"cannot tell: {reason}"
+
+
+def _in_float64(evidence: Evidence, reason: str) -> str:
+    name = FORMATS.get(evidence.eps, "float32, or with noise of that size")
+    return f"cannot tell in {name}: use float64 ({reason})"
+
+
+def _beforehand(
+    evidence: Evidence, parts: list[Part], blocks: tuple[Block, ...], largest: float
+) -> list[str]:
+    """Notes on kinks, and on blocks that are too small to be seen."""
+    notes = []
     if evidence.kinks:
         notes.append(
             f"the point sits on a kink in {evidence.kinks} directions (a ReLU at 0?), where there "
             "is no gradient: add a little noise to it and check again"
         )
-    if verdict == RIGHT and evidence.eps > DOUBLE:
-        name = {SINGLE: "float32 "}.get(evidence.eps, "")
-        notes.append(f"right to the {name}precision it was computed in")
-    if verdict == UNCLEAR:
-        notes.append(_why_unclear(blocks))
-    if verdict == WRONG:
-        looks_like = recognise(evidence, {block.name: block.verdict for block in blocks})
-        largest = max(block.error for block in blocks if block.verdict == WRONG)
-        if not looks_like and evidence.eps == DOUBLE and largest < tolerance(SINGLE):
-            verdict = UNCLEAR
-            notes.append(
-                "an error of the size of float32 rounding in float64 numbers: a small mistake, or "
-                "something in it runs in float32"
-            )
-    worst = max(blocks, key=lambda block: (block.verdict == WRONG, block.error))
-    return Report(
-        what, verdict, worst.error, worst.name, looks_like,
-        evidence.method, evidence.step, evidence.order, blocks, tuple(notes),
-    )  # fmt: skip
+    hidden = [
+        part
+        for part, block in zip(parts, blocks, strict=True)
+        if _passed_over(part, block, largest)
+        and (part.got.any() or part.want.any() or norm(part.error) > UNSEEN * largest)
+    ]
+    if hidden and largest:
+        size = max(ESTIMATES * part.noise for part in hidden) / largest
+        notes.append(
+            f"blind below {size:.0e} of the largest block: a mistake in "
+            f"{', '.join(part.name for part in hidden)} would drown in rounding and noise"
+        )
+    return notes
 
 
 def _with_rounding(evidence: Evidence) -> list[Part]:
     """What rounding may do to a part that is small beside the others goes into its error."""
     largest = max(float(np.max(np.abs(part.want), initial=0.0)) for part in evidence.parts)
     rounding = ROUNDING_OF_SUMS * evidence.eps * largest
-    return [part._replace(error=part.error + rounding) for part in evidence.parts]
+    return [part._replace(rounding=rounding) for part in evidence.parts]
 
 
 def _block(part: Part, allowed: float, largest: float) -> Block:
-    got, want, noise = norm(part.got), norm(part.want), ESTIMATES * norm(part.error)
-    if not np.isfinite(part.want).all():
-        return Block(part.name, UNCLEAR, math.inf, math.inf)
+    got, want, noise = norm(part.got), norm(part.want), ESTIMATES * part.noise
     if not np.isfinite(part.got).all():
         return Block(part.name, WRONG, math.inf, allowed)
-    if got == want == 0 or max(got, want) <= noise <= RESOLUTION * largest:
+    if not np.isfinite(part.want).all():
+        return Block(part.name, UNCLEAR, math.inf, math.inf)
+    if got == want == 0 and (noise <= BLIND * largest or not largest):
         return Block(part.name, ZERO, 0.0, math.inf)
     if max(got, want) <= noise:
-        return Block(part.name, UNCLEAR, math.inf, math.inf)
+        return _hidden(part, allowed, noise <= BLIND * largest)
     error, visible = part.distance / (want or got), noise / (want or got)
+    if part.kink:
+        return Block(part.name, UNCLEAR, error, math.inf)
     if error > allowed + visible:
         return Block(part.name, WRONG, error, max(allowed, visible))
     verdict = RIGHT if visible <= RESOLUTION else UNCLEAR
     return Block(part.name, verdict, error, max(allowed, visible))
 
 
-def _verdict(parts: list[Part], blocks: tuple[Block, ...]) -> str:
-    found = {block.verdict for block in blocks}
+def _hidden(part: Part, allowed: float, small: bool) -> Block:
+    """A part that rounding of the others may have made: seen only if its own errors are less.
+
+    Then what agrees is right, and what is the truth times -1 to many digits is wrong.
+    """
+    want, noise = norm(part.want), ESTIMATES * norm(part.error)
+    if want and noise <= RESOLUTION * want:
+        error, visible = part.distance / want, max(allowed, noise / want)
+        if error <= allowed + visible:
+            return Block(part.name, RIGHT, error, visible)
+        if is_clear(part, allowed * want + noise):
+            return Block(part.name, WRONG, error, visible)
+    if small:
+        return Block(part.name, ZERO, 0.0, math.inf)
+    return Block(part.name, UNCLEAR, math.inf, math.inf)
+
+
+def _passed_over(part: Part, block: Block, largest: float) -> bool:
+    """Whether a block is nothing beside the largest, so that its noise leaves the rest clear."""
+    small = ESTIMATES * part.noise <= BLIND * largest and not part.kink
+    return block.verdict == ZERO or (block.verdict == UNCLEAR and small)
+
+
+def _verdict(parts: list[Part], blocks: tuple[Block, ...], largest: float) -> str:
+    pairs = zip(parts, blocks, strict=True)
+    found = {block.verdict for part, block in pairs if not _passed_over(part, block, largest)}
     if WRONG in found:
         return WRONG
     if UNCLEAR in found:
@@ -185,8 +255,15 @@ def _verdict(parts: list[Part], blocks: tuple[Block, ...]) -> str:
     return UNCLEAR
 
 
-def _why_unclear(blocks: tuple[Block, ...]) -> str:
+def _why_unclear(evidence: Evidence, blocks: tuple[Block, ...]) -> str:
     hidden = [block.name for block in blocks if block.verdict == UNCLEAR]
     if not hidden:
         return "the derivative is zero as far as can be seen: nothing to compare with"
-    return f"noise is above {100 * RESOLUTION:g} % of the derivative in {', '.join(hidden)}"
+    lost = [part.name for part in evidence.parts if not np.isfinite(part.want + part.error).all()]
+    if lost:
+        return (
+            f"beside the point the function is NaN or infinite: no derivative in {', '.join(lost)}"
+        )
+    what = "a kink is in, or noise" if evidence.kinks else "noise"
+    reason = f"{what} is above {100 * RESOLUTION:g} % of the derivative in {', '.join(hidden)}"
+    return _in_float64(evidence, reason) if evidence.coarse else reason

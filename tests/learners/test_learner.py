@@ -144,7 +144,8 @@ BAD = {
     "x of text": (lambda: regression().adapt([["a"] * 3] * 4, Y), "want real numbers"),
     "y too short": (lambda: regression().adapt(np.ones((4, 3)), Y[1:]), "want one y for each"),
     "y flat": (lambda: regression().adapt(np.ones((4, 3)), Y[:, 0]), r"y has shape \(4, 1\); want"),
-    "x NaN": (lambda: regression().adapt(at((2, 1), np.nan), Y), r"x has .*nan.* in row 2; want finite"),
+    "x NaN": (
+        lambda: regression().adapt(at((2, 1), np.nan), Y), r"x has .*nan.* in row 2; want finite"),
     "x too large": (
         lambda: regression(np.float32).adapt(at((2, 1), 1e300), Y), r"is 1e\+300; .*float32 can"),
     "an unknown label": (
