@@ -85,13 +85,18 @@ def as_inputs(x: Any, theta: Array, model: Any) -> Array:
             f"x has shape {x.shape}; sizes={sizes} need (…, n, {sizes[0]}): rows are examples, "
             "columns features"
         )
-    if model.norm == "batch" and len(sizes) > 2 and x.shape[-2] == 1:
+    lead = theta.shape[:-1] or x.shape[:-2]
+    return for_tasks(x, (*lead, *x.shape[-2:]), 2, "x", "theta", theta)
+
+
+def not_alone(x: Array, model: Any) -> Array:
+    """x, if a prediction can depend on it."""
+    if model.norm == "batch" and len(model.sizes) > 2 and x.shape[-2] == 1:
         raise ValueError(
             "x has one row, and norm='batch' maps a row that is alone to the same numbers whatever "
             "it is; take more rows together, or norm='layer'"
         )
-    lead = theta.shape[:-1] or x.shape[:-2]
-    return for_tasks(x, (*lead, *x.shape[-2:]), 2, "x", "theta", theta)
+    return x
 
 
 def as_targets(y: Any, x: Array, sizes: Sequence[int], loss: str) -> Array:

@@ -43,8 +43,8 @@ class MLP:
         ``N(a) = (a − mean) / √(variance + 1e-5)``, the variance being the plain mean of squares.
         "batch": over the examples of the batch at hand, per task and feature, in training *and* at
         test, as MAML's own code does; no running statistics exist, so a prediction depends on the
-        other examples in its batch. A batch of one example, which would be mapped to b_l whatever
-        it is, is refused.
+        other examples in its batch. A batch of one example is mapped to b_l whatever it is, and
+        `predict` refuses it.
         "layer": over the features of each example. Either has no parameters: b plays the part of
         the shift, and theta's layout does not change. A constant feature is mapped to b_l.
 
@@ -197,7 +197,9 @@ class MLP:
             return self._output(theta, x.x)
         if not isinstance(theta, Layered):
             theta = inputs.as_vector(theta, self.size, self.sizes)
-            x = self._input(as_numbers(inputs.as_inputs(x, theta, self), "x"))
+            x = self._input(
+                as_numbers(inputs.not_alone(inputs.as_inputs(x, theta, self), self), "x")
+            )
         return self._output(theta, x)
 
     def value(self, theta: Any, batch: Any) -> Any:
