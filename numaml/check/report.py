@@ -12,6 +12,7 @@ from .scale import norm
 
 # Derivatives of unit directions are sums over all of theta: this many eps of the largest.
 ROUNDING_OF_SUMS = 16
+ROUGH = 64  # times that: what is smaller a deep network may have lost, and only clear faults count
 ESTIMATES = 3  # an error estimate is trusted up to this factor
 DOUBTFUL = 5  # times what is visible: an error that fits no mistake has to be larger than that
 # Where more than this much of a derivative is noise, agreement says nothing.
@@ -186,9 +187,9 @@ def _beforehand(
         and (part.got.any() or part.want.any() or norm(part.error) > UNSEEN * largest)
     ]
     if hidden and largest:
-        size = max(ESTIMATES * part.noise for part in hidden) / largest
+        sizes = [max(ESTIMATES * part.noise, norm(part.got), norm(part.want)) for part in hidden]
         notes.append(
-            f"blind below {size:.0e} of the largest block: a mistake in "
+            f"blind below {max(sizes) / largest:.0e} of the largest block: a mistake in "
             f"{', '.join(part.name for part in hidden)} would drown in rounding and noise"
         )
     return notes
@@ -215,6 +216,8 @@ def _block(part: Part, allowed: float, largest: float) -> Block:
     if part.kink:
         return Block(part.name, UNCLEAR, error, math.inf)
     if error > allowed + visible:
+        if max(got, want) <= ROUGH * norm(np.full_like(part.want, part.rounding)):
+            return _hidden(part, allowed, noise <= BLIND * largest)
         return Block(part.name, WRONG, error, max(allowed, visible))
     verdict = RIGHT if visible <= RESOLUTION else UNCLEAR
     return Block(part.name, verdict, error, max(allowed, visible))
