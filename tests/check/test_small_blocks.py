@@ -124,6 +124,21 @@ def test_a_block_that_is_rounding_alone_is_not_accused(seed, wrap):
         assert report, str(report)
 
 
+@pytest.mark.parametrize("wrap", [same, real], ids=["complex step", "differences"])
+def test_of_a_block_in_the_last_digits_only_clear_mistakes_count(wrap):
+    """A deep network may leave any number there: two ways to compute it give two."""
+    f, gradient = blocks_of_size(3e-14)
+    rough = gradient.copy()
+    rough[SLICES["b"]] *= [1.3, 0.2, -0.7, 2.2]
+    report = check.gradient(wrap(f), rough, x, blocks=SHAPES)
+    assert report, str(report)
+    assert blind(report) > 3e-15
+    assert "a mistake in b would" in report.notes[-1] or "b would" in report.notes[-1]
+    f, gradient = blocks_of_size(1e-9)
+    gradient[SLICES["b"]] *= [1.3, 0.2, -0.7, 2.2]
+    assert check.gradient(wrap(f), gradient, x, blocks=SHAPES).where == "b"
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("seed", range(12))
 def test_numbers_that_have_changed_places_are_seen(seed, n):
