@@ -52,17 +52,22 @@ def _functions(model: Any) -> tuple[FunctionType, ...]:
     return tuple(found)
 
 
-def _plain(value: Any, where: str) -> Any:
+def _plain(value: Any, where: str, within: tuple[Any, ...] = ()) -> Any:
+    if isinstance(value, FunctionType) and value in within:  # it reads itself
+        return value
     if isinstance(value, PLAIN):
         return type(value), value
     if isinstance(value, tuple):
-        return tuple(_plain(one, where) for one in value)
+        return tuple(_plain(one, where, within) for one in value)
     if isinstance(value, FunctionType):
         around = [(f"{where} of {name}", cell.cell_contents) for name, cell in _cells(value)]
         around += [(name, value.__globals__[name]) for name in _names(value.__code__)
                    if name in value.__globals__]  # fmt: skip
         around = [(name, one) for name, one in around if not isinstance(one, FunctionType)]
-        return value, tuple(_plain(one, f"{name} around its methods") for name, one in around)
+        inside = (*within, value)
+        return value, tuple(
+            _plain(one, f"{name} around its methods", inside) for name, one in around
+        )
     raise Unseen(
         f"the model may change unseen: {where} is a {type(value).__name__}; want a frozen "
         "dataclass, or numbers, names and functions alone"
