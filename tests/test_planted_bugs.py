@@ -149,7 +149,7 @@ BUGS = [
     ("weights/factored", "[_stacked(self.pairs, -2)]", "self.pairs[:1]", "(W1)"),
     ("weights/factored", "return Factored(self.multiplied_out())", "return Factored(self.base)",
      "(W1)"),
-    ("weights/factored", "self.__dict__.get(\"settled\", self)", "Factored(self.base)", "(W1)"),
+    ("weights/factored", 'self.__dict__.get("_other") or self', "Factored(self.base)", "(W1)"),
     ("weights/factored", "total = _plus(total, U.mT @ V)", "total = U.mT @ V", "(W1)"),
     ("weights/factored", "pairs[i] = U, V_ - V", "pairs[i] = U, V_ + V", "(W1)"),
     ("weights/factored", "pairs[i] = U, V_ - V", "pairs[i] = U, -V", "(W1)"),
