@@ -22,7 +22,7 @@ import pytest
 import numaml
 from numaml import textbook
 from numaml.check import Mod, relative_error
-from numaml.network import activations, mlp, normalisation, passes
+from numaml.network import activations, network, normalisation, passes
 from numaml.training.outer import adam
 from numaml.training.state import Moments
 from numaml.weights import factored
@@ -49,7 +49,7 @@ def watched():
     """What the engine's functions held when they returned, by name, in order."""
     seen = {name: [] for name in ("forward", "backward", "r_forward", "r_backward", "hvp", "exact",
                                   "first_order", "inner_loop")}  # fmt: skip
-    files = {passes.__file__, mlp.__file__, numaml.maml.__file__}
+    files = {passes.__file__, network.__file__, numaml.maml.__file__}
 
     def on_return(frame, event, result):
         code = frame.f_code

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .. import maml
 from ..network.mlp import MLP
 from ..weights.choice import layered, pays
+from ..weights.theta import Shapes
 from .arguments import checked_tasks
 from .parts import in_parts
 from .recording import Unseen
@@ -81,7 +81,7 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
     forms: list[tuple[str, ...]] = []
     if isinstance(model, MLP):
         tasks, n, _ = (1, *parts[0][1][0].x.shape)[-3:]
-        forms = _forms(model.sizes, tasks, n, steps)
+        forms = _forms(model.shapes, tasks, n, steps)
     if not may_be_replayed(theta):
         replay = "plain: switched off, theta neither float32 nor float64, or NumPy raises errors"
     else:
@@ -94,11 +94,11 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
     return Plan(sizes, tuple(forms), replay)
 
 
-def _forms(sizes: tuple[int, ...], tasks: int, n: int, steps: int) -> list[tuple[str, ...]]:
-    if not layered(sizes, tasks, n):
-        return [("flat",) * (steps + 1) for _ in sizes[1:]]
+def _forms(shapes: Shapes, tasks: int, n: int, steps: int) -> list[tuple[str, ...]]:
+    if not layered(shapes, tasks, n):
+        return [("flat",) * (steps + 1) for _ in shapes]
     found = []
-    for number, (n_in, n_out) in enumerate(pairwise(sizes)):
+    for number, (n_in, n_out) in enumerate(shapes):
         ranks = [n if number == 0 else k * n for k in range(1, steps + 1)]
         pay = ["factored" if pays(rank, n_in, n_out) else "multiplied out" for rank in ranks]
         found.append(("shared", *pay))

@@ -2,10 +2,11 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from ..weights.theta import Shapes
 
 Array = np.ndarray[Any, Any]
 
@@ -46,15 +47,17 @@ def check_inexact(dtype: Any) -> None:
         raise TypeError(f"dtype is {dtype!r}; want float32, float64 or complex128")
 
 
-def as_layers(layers: Sequence[tuple[Any, Any]], sizes: Sequence[int]) -> list[tuple[Array, Array]]:
+def as_layers(
+    layers: Sequence[tuple[Any, Any]], shapes: Shapes, sizes: Sequence[int]
+) -> list[tuple[Array, Array]]:
     """Pairs (W, b) of exactly the shapes of a network's layers, with the same axes in front."""
-    if len(layers) != len(sizes) - 1:
+    if len(layers) != len(shapes):
         raise ValueError(
-            f"got {len(layers)} layers; sizes={tuple(sizes)} need {len(sizes) - 1} pairs (W, b)"
+            f"got {len(layers)} layers; sizes={tuple(sizes)} need {len(shapes)} pairs (W, b)"
         )
     arrays = [(np.asarray(W), np.asarray(b)) for W, b in layers]
     lead = arrays[0][0].shape[:-2]
-    for number, ((W, b), (n_in, n_out)) in enumerate(zip(arrays, pairwise(sizes), strict=True), 1):
+    for number, ((W, b), (n_in, n_out)) in enumerate(zip(arrays, shapes, strict=True), 1):
         for name, block, shape in (("W", W, (n_in, n_out)), ("b", b, (n_out,))):
             if block.shape != lead + shape:
                 raise ValueError(

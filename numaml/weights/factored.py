@@ -17,7 +17,7 @@ import numpy as np
 
 from .choice import layered, pays
 from .products import STACKED, product, row_sum, turned
-from .theta import Array, pack, unpack
+from .theta import Array, Shapes, pack, unpack
 
 Pair = tuple[Array, Array]
 # A layer's gradient before it is multiplied out: W's part is the sum of hᵀc over the pairs (h, c),
@@ -139,18 +139,18 @@ class Layered:
 Vector = Array | Layered
 
 
-def lift(theta: Array, sizes: tuple[int, ...], tasks: int, rank: int) -> Vector:
+def lift(theta: Array, shapes: Shapes, tasks: int, rank: int) -> Vector:
     """θ in the form that is fast to adapt; nothing is copied."""
-    if theta.ndim > 1 or not layered(sizes, tasks, rank):
+    if theta.ndim > 1 or not layered(shapes, tasks, rank):
         return theta
-    return Layered([(Factored(W), b[None]) for W, b in unpack(theta, sizes)])
+    return Layered([(Factored(W), b[None]) for W, b in unpack(theta, shapes)])
 
 
-def layers_of(theta: Vector, sizes: tuple[int, ...]) -> Sequence[tuple[Any, Array]]:
+def layers_of(theta: Vector, shapes: Shapes) -> Sequence[tuple[Any, Array]]:
     """``[(W, b as a row (…, 1, n_out)), …]``."""
     if isinstance(theta, Layered):
         return theta.layers
-    return [(Factored(W), b[..., None, :]) for W, b in unpack(theta, sizes)]
+    return [(Factored(W), b[..., None, :]) for W, b in unpack(theta, shapes)]
 
 
 def gradient(outers: Sequence[Outer], theta: Vector) -> Vector:

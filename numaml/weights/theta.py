@@ -2,37 +2,37 @@
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 Layers = list[tuple[Array, Array]]
+Shapes = tuple[tuple[int, int], ...]  # (n_in, n_out) of every layer
 
 
 @cache
-def places(sizes: tuple[int, ...]) -> list[tuple[int, int, int, tuple[int, int]]]:
+def places(shapes: Shapes) -> list[tuple[int, int, int, tuple[int, int]]]:
     """Of every layer where W begins, where it ends and b begins, where b ends; and W's shape."""
     found, stop = [], 0
-    for n_in, n_out in pairwise(sizes):
+    for n_in, n_out in shapes:
         start, middle, stop = stop, stop + n_in * n_out, stop + (n_in + 1) * n_out
         found.append((start, middle, stop, (n_in, n_out)))
     return found
 
 
-def size(sizes: tuple[int, ...]) -> int:
+def size(shapes: Shapes) -> int:
     """Length P of θ."""
-    return places(sizes)[-1][2]
+    return places(shapes)[-1][2]
 
 
-def unpack(theta: Array, sizes: tuple[int, ...]) -> Layers:
+def unpack(theta: Array, shapes: Shapes) -> Layers:
     """Views ``[(W, b), …]`` into θ; leading task axes stay in front."""
     lead = theta.shape[:-1]
     # Splitting one axis of any array is a view, whatever its strides.
     return [
         (theta[..., start:middle].reshape(lead + shape), theta[..., middle:stop])
-        for start, middle, stop, shape in places(sizes)
+        for start, middle, stop, shape in places(shapes)
     ]
 
 

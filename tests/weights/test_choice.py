@@ -1,5 +1,7 @@
 """Which form weights are kept in: the one rule for factors, and the one for whole vectors."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_factors_pay_where_they_need_fewer_multiplications(rank, n_in, n_out, ex
     ],
 )
 def test_vectors_are_flat_unless_factors_pay_in_a_large_layer(sizes, tasks, rank, expected):
-    assert layered(sizes, tasks, rank) == expected
+    assert layered(tuple(itertools.pairwise(sizes)), tasks, rank) == expected
 
 
 @pytest.mark.parametrize(("width", "tasks"), [(2048, 4), (2049, 4), (8192, None), (8193, None)])

@@ -376,13 +376,13 @@ def test_one_task_without_its_axis_is_one_row():
 def test_layers_of_either_form(lead):
     rng = np.random.default_rng(19)
     flat = rng.normal(size=(*lead, 13))
-    layers = factored.layers_of(flat, (2, 3, 1))
+    layers = factored.layers_of(flat, ((2, 3), (3, 1)))
     layers = [(W.base, b) for W, b in layers]
     assert [W.shape for W, _ in layers] == [(*lead, 2, 3), (*lead, 3, 1)]
     assert [b.shape for _, b in layers] == [(*lead, 1, 3), (*lead, 1, 1)]
     assert all(np.shares_memory(block, flat) for layer in layers for block in layer)
     given = Layered([])
-    assert factored.layers_of(given, (2, 3, 1)) is given.layers
+    assert factored.layers_of(given, ((2, 3), (3, 1))) is given.layers
 
 
 @pytest.mark.parametrize("tasks", [None, 5])

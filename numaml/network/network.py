@@ -1,0 +1,322 @@
+"""What all networks share: layers, loss, and the four passes put together.
+
+The passes stand in ``passes.py``, what is known of activations, losses and normalisation each in a
+file of its own.
+"""
+
+from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..weights.factored import Layered, Vector, gradient, layers_of, lift
+from ..weights.numbers import as_numbers
+from ..weights.theta import Array, Layers, Shapes, pack, size, unpack
+from . import inputs, settings
+from .activations import ACTIVATIONS, GAINS, Activation
+from .inputs import Rows
+from .losses import LOSSES
+from .normalisation import NORMS, centred
+from .passes import backward, forward, r_backward, r_forward
+
+
+class Network:
+    """A loss of layers ``z_l = N(h_{l-1} W_l) + b_l``, ``h_l = s(z_l)``, without state.
+
+    It has of each layer the width and the shape of its matrix, and an activation, a loss and a
+    normalisation, as `numaml.MLP` explains them.
+    """
+
+    sizes: tuple[int, ...]  # numbers of an example in every layer, (n_in, …, n_out)
+    activation: str | Activation
+    loss: str
+    norm: str | None
+
+    @property
+    def shapes(self) -> Shapes:
+        """Of every layer the shape of its weight W."""
+        raise NotImplementedError
+
+    @cached_property
+    def size(self) -> int:
+        """Length P of theta."""
+        return size(self.shapes)
+
+    @property
+    def _activation(self) -> Activation:
+        return ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
+
+    def init(self, rng: np.random.Generator | int, dtype: Any = np.float64) -> Array:
+        """Random theta (P,): W ~ N(0, g/n_in), g = 2 for relu and 1 otherwise; b = 0.
+
+        Parameters
+        ----------
+        rng : numpy Generator or int
+            Where the numbers come from, or a seed.
+        dtype : dtype
+            float32, float64 or complex128; the same numbers, rounded.
+
+        Returns
+        -------
+        theta : (P,) array
+
+        References
+        ----------
+        He et al. 2015, "Delving Deep into Rectifiers", equation 10 (relu).
+
+        Examples
+        --------
+        >>> import numaml
+        >>> numaml.MLP((3, 4, 2)).init(0).shape
+        (26,)
+        """
+        settings.check_inexact(dtype)
+        rng = np.random.default_rng(rng)
+        gain = GAINS.get(self.activation, 1) if isinstance(self.activation, str) else 1
+        theta = np.zeros(self.size)
+        for W, _ in self.unpack(theta):
+            W[...] = rng.normal(0, np.sqrt(gain / W.shape[0]), W.shape)
+        return theta.astype(dtype)
+
+    def unpack(self, theta: Array) -> Layers:
+        """Views ``[(W, b), …]`` into theta, W (…, n_in, n_out) and b (…, n_out); nothing is copied.
+
+        Parameters
+        ----------
+        theta : (…, P) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the dtype or the last axis is wrong.
+
+        Examples
+        --------
+        >>> import numaml
+        >>> model = numaml.MLP((3, 4, 2))
+        >>> theta = model.init(0)
+        >>> [(W.shape, b.shape) for W, b in model.unpack(theta)]
+        [((3, 4), (4,)), ((4, 2), (2,))]
+        >>> bool((model.pack(model.unpack(theta)) == theta).all())
+        True
+        """
+        return unpack(inputs.as_vector(theta, self.size, self.sizes), self.shapes)
+
+    def pack(self, layers: Sequence[tuple[Any, Any]]) -> Array:
+        """Theta (…, P) from ``[(W, b), …]``, the inverse of `unpack`.
+
+        Parameters
+        ----------
+        layers : sequence of (W, b)
+            Blocks of exactly the shapes (…, n_in, n_out) and (…, n_out), the same task axes in
+            front of all.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a block has any other shape (nothing is broadcast or transposed) or dtype.
+        """
+        theta = pack(settings.as_layers(layers, self.shapes, self.sizes))
+        return inputs.as_vector(theta, self.size, self.sizes)
+
+    def predict(self, theta: Any, x: Array) -> Array:
+        """Output u (…, n, n_out) of the network: scores before softmax for "cross_entropy".
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+        x : (n, n_in) or (T, n, n_in) array
+            Or a batch that `lift` gave, of which nothing is checked again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes or dtypes do not fit.
+
+        Examples
+        --------
+        >>> import numpy as np, numaml
+        >>> model = numaml.MLP((1, 1), activation="identity")
+        >>> model.predict(np.array([2.0, 1.0]), np.array([[3.0], [4.0]]))
+        array([[7.],
+               [9.]])
+        """
+        if isinstance(x, Rows):
+            return self._output(theta, x.x)
+        if not isinstance(theta, Layered):
+            theta = inputs.as_vector(theta, self.size, self.sizes)
+            x = self._input(
+                as_numbers(inputs.not_alone(inputs.as_inputs(x, theta, self), self), "x")
+            )
+        return self._output(theta, x)
+
+    def value(self, theta: Any, batch: Any) -> Any:
+        """Loss: a scalar, or (T,) for a stack of T tasks.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+            Shared by all tasks, or one row per task.
+        batch : Batch
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+        """
+        if not isinstance(batch, Rows):
+            theta, batch = self.lift(theta, batch)
+        with np.errstate(under="ignore"):
+            return LOSSES[self.loss](self._output(theta, batch.x), batch.y)[0]
+
+    def linearize(self, theta: Any, batch: Any) -> tuple[Any, Array, Callable[[Any], Array]]:
+        """Loss, its gradient, and its Hessian-vector product ``hvp(v) = H v``, from one trace.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+            Shared by all tasks, or one row per task.
+        batch : Batch
+
+        Returns
+        -------
+        value : scalar or (T,) array
+        gradient : (P,) or (T, P) array
+            One row per task, also when theta is shared.
+        hvp : callable
+            Takes v (P,) or (T, P) and returns H v of the gradient's shape, for every task its own
+            H. With one task, v may be a stack (…, P) of vectors. May be called any number of times.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+
+        References
+        ----------
+        Pearlmutter 1994, "Fast Exact Multiplication by the Hessian", section 4.1.
+
+        Examples
+        --------
+        >>> import numpy as np, numaml
+        >>> model = numaml.MLP((2, 4, 3), activation="tanh")
+        >>> rng = np.random.default_rng(0)
+        >>> batch = numaml.Batch(rng.normal(size=(5, 2)), rng.normal(size=(5, 3)))
+        >>> _, _, hvp = model.linearize(model.init(0), batch)
+        >>> H = hvp(np.eye(model.size))
+        >>> bool(np.allclose(H, H.T, rtol=0, atol=1e-15))
+        True
+        """
+        if isinstance(batch, Rows):
+            with np.errstate(under="ignore"):
+                return self._linearize(theta, batch)
+        # Copies, for the product must be that of now whatever the caller's arrays become.
+        theta, (x, y) = self.checked(theta, batch)
+        theta, rows = theta.copy(), Rows(x.copy(), y.copy())
+        with np.errstate(under="ignore"):
+            value, gradient, hvp = self._linearize(*self.lift(theta, rows))
+
+        def flat_hvp(v: Array) -> Array:
+            v = inputs.as_direction(v, theta, np.shape(value), self.sizes)
+            return np.asarray(hvp(v))
+
+        return value, np.asarray(gradient), flat_hvp
+
+    def checked(self, theta: Any, *batches: Any) -> tuple[Any, ...]:
+        """Theta and batches as arrays that fit each other, or an error before any work.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+        *batches : Batch
+
+        Returns
+        -------
+        theta, *batches
+            Batches as ``Rows(x, y)`` in theta's dtype, which `value` and `linearize` take as they
+            are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+        """
+        theta = inputs.as_vector(theta, self.size, self.sizes)
+        return theta, *inputs.alike([inputs.as_rows(batch, theta, self) for batch in batches])
+
+    def lift(self, theta: Any, *batches: Any) -> tuple[Any, ...]:
+        """Theta in the form that is fast to adapt on the first of the batches; and the batches.
+
+        Where it pays (`numaml.engine.plan` tells) weights are kept as sums W + Σ UᵀV. ``value``
+        and ``linearize`` take the vector that comes back in place of theta, with these batches.
+
+        Parameters
+        ----------
+        theta : (P,) or (T, P) array
+        *batches : Batch
+            Checked, if they are not yet.
+
+        Returns
+        -------
+        theta, *batches
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes, dtypes or classes do not fit.
+        """
+        if not all(isinstance(batch, Rows) for batch in batches) or not batches:
+            theta, *batches = self.checked(theta, *batches)  # type: ignore[assignment]  # a list
+        if not batches:
+            return (theta,)
+        rows = [Rows(self._input(batch.x), batch.y) for batch in batches]
+        tasks, n, _ = (1, *rows[0].x.shape)[-3:]
+        return lift(theta, self.shapes, tasks, n), *rows
+
+    def trace_size(self, n: int, m: int, steps: int) -> int:
+        """Numbers that one task's traces hold; an estimate, right within a factor of two.
+
+        Of every layer at every step h, s′, δ and a product; φ_k − θ as the c of all steps, or where
+        that is fewer numbers multiplied out; and the query's pass.
+
+        Parameters
+        ----------
+        n, m, steps : int
+            Support and query examples; inner steps.
+        """
+        width = sum(self.sizes[1:])
+        return steps * (4 * n * width + min(self.size, steps * n * width)) + 4 * m * width
+
+    def _columns(self, vector: Vector) -> tuple[list[Any], list[Any]]:
+        """W and b of every layer, counted from 1, b as a row (…, 1, n_out)."""
+        W, b = zip(*layers_of(vector, self.shapes), strict=True)
+        return [None, *W], [None, *b]
+
+    def _input(self, x: Array) -> Array:
+        return centred(x) if self.norm == "batch" and len(self.sizes) > 2 else x
+
+    def _output(self, theta: Vector, x: Array) -> Array:
+        s, _, _ = self._activation
+        with np.errstate(under="ignore"):  # a number too small to matter
+            return forward(*self._columns(theta), x, s, NORMS[self.norm])[2][-1]
+
+    def _linearize(self, theta: Vector, batch: Rows) -> tuple[Any, Any, Callable[[Any], Any]]:
+        (W, b), (s, s_prime, s_second) = self._columns(theta), self._activation
+        h, N, z = forward(W, b, batch.x, s, NORMS[self.norm])
+        value, delta_L, hessian = LOSSES[self.loss](z[-1], batch.y)
+        outers, trace = backward(W, h, N, z, s_prime, delta_L)
+        if s_second is None:  # then nobody asks for z and e again
+            trace = trace._replace(z=(), e=())
+
+        def hvp(v: Vector) -> Any:
+            W_dot, b_dot = self._columns(v)
+            with np.errstate(under="ignore"):
+                tangents = r_forward(W, W_dot, b_dot, trace)
+                delta_dot_L = hessian(tangents.z_dot[-1])
+                outers = r_backward(W, W_dot, trace, tangents, s_second, delta_dot_L)
+                return gradient(outers, theta)
+
+        return value, gradient(outers, theta), hvp
