@@ -6,18 +6,24 @@ digits, of which 30 are written. Needs mpmath. The same bytes come out wherever 
 
 import argparse
 import decimal
+import gc
 import json
 from fractions import Fraction
 from pathlib import Path
 
+import mistakes
 import mpmath
 from cases import CASES
+from family import right
+from members import MEMBERS
 from scalars import Scalar
 from solve import solve
 
 FOLDER = Path(__file__).resolve().parents[2] / "numaml" / "check" / "vectors"
 DIGITS = 250  # e^-300 is 1e-130; log(1 + e^-300) then still has more than 100 digits
 WRITTEN = decimal.Context(prec=30)
+ROUGHLY = decimal.Context(prec=10)  # the family's wrong answers, of which four digits are looked at
+FILES = ("rational", "real", "family")
 TELLS_APART = Fraction(1, 1000)  # a wrong answer nearer than that to the right one is not listed
 
 MISTAKES = {
@@ -51,6 +57,16 @@ def told_apart(right, wrong):
     }
 
 
+def told_from_each_other(right, wrong):
+    """Of these in their order, those that are nearly neither the right one nor one before."""
+    kept = {}
+    for name in sorted(wrong, key=list(mistakes.SENTENCES).index):
+        others = [right, *kept.values()]
+        if all(told_apart(other, {name: wrong[name]}) for other in others):
+            kept[name] = wrong[name]
+    return kept
+
+
 # Text.
 
 
@@ -62,17 +78,17 @@ def exact(number):
     return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** exponent
 
 
-def text(answer, rational):
+def text(answer, rational, written=WRITTEN):
     """Numbers as strings, in the nesting they come in."""
     if isinstance(answer, dict):
-        return {name: text(entry, rational) for name, entry in answer.items()}
+        return {name: text(entry, rational, written) for name, entry in answer.items()}
     if isinstance(answer, list):
-        return [text(entry, rational) for entry in answer]
+        return [text(entry, rational, written) for entry in answer]
     fraction = exact(answer)
     if rational:
         return str(fraction)
     p, q = map(decimal.Decimal, fraction.as_integer_ratio())
-    return str(WRITTEN.divide(p, q)) if p else "0"
+    return str(written.divide(p, q)) if p else "0"
 
 
 def binary_digits(numbers):
@@ -86,6 +102,7 @@ def binary_digits(numbers):
 
 def vector(case):
     """A vector as it stands in the file."""
+    gc.collect()
     net = case.net
     Scalar.made.clear()
     right, wrong = solve(case)
@@ -101,16 +118,64 @@ def vector(case):
         **({"bits": bits} if bits and bits <= 53 else {}),
         "theta": text(case.theta, net.rational),
         "v": text(case.v, net.rational),
-        "tasks": [
-            {"support": batch(net, sx, sy), "query": batch(net, qx, qy)}
-            for sx, sy, qx, qy in case.tasks
-        ],
+        "tasks": tasks_of(case),
         "right": text(right, net.rational),
         "wrong": {
             field: text(told_apart(right[field], answers), net.rational)
             for field, answers in wrong.items()
         },
     }
+
+
+def member_vector(m):
+    """A member of the family as it stands in the file."""
+    gc.collect()
+    case, net = m.case, m.case.net
+    answers = right(m)
+    wrong = mistakes.wrong(m, answers)
+    settings = {
+        name: text(getattr(m, name), net.rational) for name in ("momentum", "decay", "pull")
+    }
+    adam = m.adam and {
+        **{name: text(getattr(m.adam, name), net.rational) for name in ("b1", "b2", "epsilon")},
+        "epsilon_inside": m.adam.inside,
+    }
+    return {
+        "name": case.name,
+        "about": case.about,
+        "kind": "rational" if net.rational else "real",
+        "network": {name: getattr(net, name) for name in ("sizes", "activation", "loss", "norm")},
+        "steps": case.steps,
+        "rates": text(m.rates, net.rational),
+        "which": m.which,
+        "weights": text(m.weights, net.rational),
+        **settings,
+        "buffer": m.buffer and text(m.buffer, net.rational),
+        "decoupled": m.decoupled,
+        "adam": adam,
+        "theta": text(case.theta, net.rational),
+        "tasks": tasks_of(case),
+        "right": text({f: answers[f] for f in ORDER if f in answers}, net.rational),
+        "wrong": {
+            field: text(told_from_each_other(answers[field], wrong[field]), False, ROUGHLY)
+            for field in ORDER
+            if field in wrong
+        },
+    }
+
+
+ORDER = (
+    "phi", "meta_value", "meta_gradient", "first_order_meta_gradient", "rate_gradient",
+    "first_order_rate_gradient", "buffer_gradient", "momentum_gradient", "decay_gradient",
+    "pull_gradient", "reptile_direction",
+)  # fmt: skip
+
+
+def tasks_of(case):
+    return [
+        {"support": batch(case.net, sx, sy), "query": batch(case.net, qx, qy)}
+        for sx, sy, qx, qy in case.tasks
+    ]
 
 
 def kinked(case):
@@ -144,13 +209,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--digits", type=int, default=DIGITS, help="of the real computations")
+    parser.add_argument("--only", choices=FILES, nargs="+", default=FILES)
     options = parser.parse_args()
     mpmath.mp.dps = options.digits
-    vectors = [vector(case) for case in CASES]
-    for kind in ("rational", "real"):
-        chosen = [one for one in vectors if one["kind"] == kind]
-        content = laid_out({"format": 1, "mistakes": MISTAKES, "vectors": chosen}) + "\n"
-        (options.out / f"{kind}.json").write_bytes(content.encode())
+    gc.disable()  # a vector's scalars are let go together: to look for them takes a third longer
+    for name in options.only:
+        if name == "family":
+            sentences, vectors = mistakes.SENTENCES, [member_vector(m) for m in MEMBERS]
+        else:
+            chosen = [case for case in CASES if case.net.rational == (name == "rational")]
+            sentences, vectors = MISTAKES, [vector(case) for case in chosen]
+        content = laid_out({"format": 1, "mistakes": sentences, "vectors": vectors}) + "\n"
+        (options.out / f"{name}.json").write_bytes(content.encode())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ of layers, batches or tasks. A gradient is made of such scalars again and can be
 turn. The numbers are Fractions or mpmath's.
 """
 
+from fractions import Fraction
 from itertools import count
+from math import isqrt
 
 import mpmath
 
@@ -75,6 +77,29 @@ def reciprocal_root(x):
     y = Scalar(1 / mpmath.sqrt(x.value))
     y.parents = ((x, y * y * y * mpmath.mpf(-0.5)),)
     return y
+
+
+def root(x):
+    """√x. At 0, where a slope is infinite, it is taken for 0: who divides by √x + ε may do that."""
+    y = Scalar(_root(value(x)))
+    if isinstance(x, Scalar) and y.value:
+        half = y.value / (2 * y.value)  # in the arithmetic at hand
+        y.parents = ((x, half * reciprocal(y)),)
+    return y
+
+
+def _root(number):
+    if not isinstance(number, Fraction):
+        return mpmath.sqrt(number)
+    p, q = isqrt(number.numerator), isqrt(number.denominator)
+    if (p * p, q * q) != (number.numerator, number.denominator):
+        raise ValueError(f"the root of {number} is no fraction")
+    return Fraction(p, q)
+
+
+def frozen(scalar):
+    """The same number, through which nothing is differentiated."""
+    return Scalar(value(scalar))
 
 
 def exp(x):

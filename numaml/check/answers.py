@@ -8,7 +8,9 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Context, Decimal
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -24,8 +26,22 @@ FIELDS = (
     "meta_gradient",
     "first_order_meta_gradient",
 )
+FAMILY_FIELDS = (
+    "rate_gradient",
+    "first_order_rate_gradient",
+    "buffer_gradient",
+    "momentum_gradient",
+    "decay_gradient",
+    "pull_gradient",
+    "reptile_direction",
+)
+COLLECTIONS = {"maml": ("rational.json", "real.json"), "family": ("family.json",)}
 DIGITS = {"float32": 5, "float64": 13, "exact": 28}  # a right answer has; rounding takes the rest
 BITS = {"float32": 24, "float64": 53, "exact": 0}
+ALL_ZERO = {  # by the field and whether there are steps
+    ("rate_gradient", True): "all zero: rates that never change, for no gradient reaches them",
+    ("meta_gradient", False): "all zero: a minimum that forgets where its search began",
+}
 LOOKS_LIKE = 4  # digits shared with a wrong answer; all answers to a vector differ in the third
 LARGEST_FILE = 2_000_000  # bytes; all vectors answered to thirty digits are 200 000
 LONGEST_NUMBER = 1000  # characters
@@ -52,31 +68,79 @@ def folder() -> Traversable:
     return resources.files(__package__ or "numaml") / "vectors"
 
 
-def vectors() -> list[dict[str, Any]]:
-    """All vectors as they stand in the files, with the mistakes' texts under "mistakes"."""
-    files = [json.loads((folder() / name).read_bytes()) for name in ("rational.json", "real.json")]
+def vectors(collection: str = "maml") -> list[dict[str, Any]]:
+    """A collection's vectors as in its files, with the mistakes' texts under "mistakes"."""
+    files = [json.loads((folder() / name).read_bytes()) for name in COLLECTIONS[collection]]
     return [{**one, "mistakes": file["mistakes"]} for file in files for one in file["vectors"]]
 
 
-def verdicts(path: Path) -> list[Verdict]:
+def chosen(only: Sequence[str]) -> list[dict[str, Any]]:
+    """The vectors of these names, patterns (``rates-*``) or collections; MAML's if none is given.
+
+    Raises
+    ------
+    ValueError
+        If one of them names no vector.
+    """
+    every = {name: vectors(name) for name in COLLECTIONS}
+    kept: dict[str, dict[str, Any]] = {}
+    for pattern in only or ["maml"]:
+        found = every.get(pattern) or [
+            one for some in every.values() for one in some if fnmatchcase(one["name"], pattern)
+        ]
+        if not found:
+            raise ValueError(f"there is no vector {shown(pattern)}; see {folder()}")
+        kept |= {one["name"]: one for one in found}
+    return list(kept.values())
+
+
+def fields_of(vector: dict[str, Any]) -> list[str]:
+    """What is asked of a vector."""
+    return [field for field in (*FIELDS, *FAMILY_FIELDS) if field in vector["right"]]
+
+
+def template(only: Sequence[str] = ()) -> str:
+    """A file of answers to be filled in: every number is a null, in its place."""
+
+    def empty(answer: Any) -> Any:
+        return [empty(one) for one in answer] if isinstance(answer, list) else None
+
+    rows = [
+        f"  {json.dumps(one['name'])}: {{\n"
+        + ",\n".join(
+            f'   "{field}": {json.dumps(empty(one["right"][field]))}' for field in fields_of(one)
+        )
+        + "\n  }"
+        for one in chosen(only)
+    ]
+    return '{\n "precision": "float64",\n "answers": {\n' + ",\n".join(rows) + "\n }\n}\n"
+
+
+def verdicts(path: Path, only: Sequence[str] = ()) -> list[Verdict]:
     """One verdict for every field of every vector, or one for all fields if none is answered.
 
     Parameters
     ----------
     path : Path
         The file of answers.
+    only : sequence of str
+        Names, patterns or collections: only these vectors are asked for. Without it all of each
+        collection from which the file answers one, and of MAML's if it answers none.
 
     Raises
     ------
     OSError, ValueError
         If there is no such file, or it does not have the form that the README describes.
     """
-    precision, answers, found = *read(path), vectors()
-    strangers = sorted(set(answers) - {one["name"] for one in found})
+    precision, answers = read(path)
+    every = {name: vectors(name) for name in COLLECTIONS}
+    names = {name: {one["name"] for one in found} for name, found in every.items()}
+    strangers = sorted(set(answers) - set().union(*names.values()))
     if strangers:
         raise ValueError(
             f"{in_a_line(path)}: there is no vector {shown(strangers[0])}; see {folder()}"
         )
+    found = chosen(only or [name for name in COLLECTIONS if names[name] & set(answers)])
     return [
         Verdict(one["name"], *rest)
         for one in found
@@ -102,9 +166,10 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     for name, fields in answers.items():
         if fields is not None and not isinstance(fields, dict):
             raise ValueError(f"{file}: {shown(name)} is {shown(fields)}; want fields, or null")
-        if fields and set(fields) - set(FIELDS):
-            stranger = min(set(fields) - set(FIELDS))
-            raise ValueError(f"{file}: there is no field {shown(stranger)}; want {list(FIELDS)}")
+        every = [*FIELDS, *FAMILY_FIELDS]
+        if fields and set(fields) - set(every):
+            stranger = min(set(fields) - set(every))
+            raise ValueError(f"{file}: there is no field {shown(stranger)}; want {every}")
     return precision, answers
 
 
@@ -147,16 +212,30 @@ def of_vector(
     """(field, word, reason) for each field of a vector."""
     if not fields:
         return [("every field", *unanswered(fields))]
+    asked = fields_of(vector)
+    if set(fields) - set(asked):
+        stranger = min(set(fields) - set(asked))
+        where = f"{in_a_line(path)}: {vector['name']}"
+        raise ValueError(f"{where} has no field {shown(stranger)}; want {asked}")
     return [
-        (field, *judged(fields[field], vector, field, precision, path))
-        if fields.get(field) is not None
-        else (field, *unanswered(fields.get(field, {})))
-        for field in FIELDS
+        (field, *unanswered(fields.get(field, {})))
+        if is_blank(fields.get(field))
+        else (field, *judged(fields[field], vector, field, precision, path))
+        for field in asked
     ]
 
 
+def is_blank(answer: Any) -> bool:
+    """Nothing but nulls, as in the template."""
+    while isinstance(answer, list):
+        if any(one != answer[0] for one in answer[1:]):
+            return False
+        answer = answer[0] if answer else 0
+    return answer is None
+
+
 def unanswered(answer: Any) -> tuple[str, str]:
-    return ("left out", "null in the answers") if answer is None else ("missing", "no answer")
+    return ("missing", "no answer") if answer == {} else ("left out", "null in the answers")
 
 
 def judged(
@@ -227,7 +306,7 @@ def compared(
 def mistake(got: list[Fraction], want: list[Fraction], vector: dict[str, Any], field: str) -> str:
     """What kind of mistake an answer looks like."""
     if not any(got):
-        return "all zero"
+        return ALL_ZERO.get((field, vector["steps"] > 0), "all zero")
     for name, answer in vector["wrong"].get(field, {}).items():
         if agreement(got, in_a_row(answer)) >= LOOKS_LIKE:
             return f"looks like {vector['mistakes'][name]}"
