@@ -1,4 +1,9 @@
-"""Fixtures that several files use."""
+"""Fixtures that several files use; one thread for BLAS, for tests run side by side already."""
+
+import os
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # read when NumPy is imported, which is below
 
 import pytest
 

@@ -1,8 +1,8 @@
 """Kill trainings with SIGKILL, resume them until they are done, and compare every byte.
 
     python -m tests.killing random 500      500 kills at random moments
-    python -m tests.killing steps           one kill at every step of the file work
-    python -m tests.killing interrupts      the same with Ctrl-C, which must end in status 130
+    python -m tests.killing steps [EACH]    a kill at every step of the file work, or every EACH-th
+    python -m tests.killing interrupts [EACH]    the same with Ctrl-C, which must end in status 130
 
 A forked process is as real as any, and needs no 0.3 s to import NumPy. With --figures figures are
 drawn too. Prints the number of kills; an assertion fails where a file is unreadable, more than
@@ -147,21 +147,21 @@ def at_random(kills, arguments, rng, base):
     return done
 
 
-def at_every_step(arguments, base, kill=signal.SIGKILL, ended=-signal.SIGKILL):
-    """One kill at the first step of the file work, one at the second, … until none is left."""
+def at_steps(arguments, base, each, kill=signal.SIGKILL, ended=-signal.SIGKILL):
+    """A kill at the first step of the file work, then EACH steps later, until none is left."""
     log, folder = base / "log", base / "killed"
     assert finish(start([*arguments, "--out", str(base / "whole")], base, log)) == 0
-    whole, kills, status = files(base / "whole"), 0, ended
+    whole, kills, step, status = files(base / "whole"), 0, 1, ended
     while status == ended:
         shutil.rmtree(folder, ignore_errors=True)
-        status = finish(start([*arguments, "--out", str(folder)], folder, log, kills + 1, kill))
+        status = finish(start([*arguments, "--out", str(folder)], folder, log, step, kill))
         if status == ended:
-            kills += 1
+            kills, step = kills + 1, step + each
             check(folder, log)
             assert "Traceback" not in Path(f"{log}.out").read_text()
             resumed = finish(start(command(arguments, folder), folder, log))
             assert resumed == 0, Path(f"{log}.out").read_text()
-        assert files(folder) == whole, kills
+        assert files(folder) == whole, step
     assert status == 0, Path(f"{log}.out").read_text()
     return kills
 
@@ -170,12 +170,11 @@ def main(mode, *rest):
     sinusoid.TEST_TASKS = 20  # evaluation is not what takes part in this
     if "--figures" not in rest:
         sys.modules["matplotlib"] = None
-    short, long = ([*TINY, "--iterations", number] for number in ("20", "300"))
+    short, long = ([*TINY, "--iterations", number] for number in ("20", "100"))
     with tempfile.TemporaryDirectory() as base:
-        if mode == "steps":
-            return at_every_step([*short, "--alone"], Path(base))
-        if mode == "interrupts":
-            return at_every_step([*short, "--alone"], Path(base), signal.SIGINT, 130)
+        if mode in ("steps", "interrupts"):
+            how = (signal.SIGINT, 130) if mode == "interrupts" else ()
+            return at_steps([*short, "--alone"], Path(base), int((*rest, "1")[0]), *how)
         seed = random.SystemRandom().randrange(10**6) if len(rest) < 2 else int(rest[1])
         rng = random.Random(seed)  # noqa: S311  # no secrets here
         return at_random(int(rest[0]), long, rng, Path(base))

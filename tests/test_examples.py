@@ -60,7 +60,7 @@ def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys)
     for name, package in peers.NEEDS.items():
         assert f"{name} is left out: {package} is not installed" in said
     assert re.search(r"\nquick +\d.* ×\d+\.\d\d +\d+\.\d\d +— +—\n", said)
-    assert re.search(r"\nnumaml plain +\d.* s +\d.* s +×\d", said)
+    assert re.search(r"\nnumaml plain +\d.* m?s +\d.* m?s +×\d", said)
     assert written(tmp_path / "new" / "run") == {"speed.json", "speed.md", "speed.png"}
     results = json.loads((tmp_path / "new" / "run" / "speed.json").read_text())
     assert [row["name"] for row in results["rows"]] == ["quick", "quick-regression"]

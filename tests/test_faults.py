@@ -52,7 +52,7 @@ def content(folder):
 
 
 @pytest.mark.parametrize(
-    ("kills", "least"), [(("steps",), 50), (("random", "12"), 12), (("interrupts",), 50)]
+    ("kills", "least"), [(("steps", "4"), 12), (("random", "4"), 4), (("interrupts", "5"), 10)]
 )
 def test_a_run_survives_kills(kills, least):
     """What the end must be and what is lost at most is asserted in killing.py."""

@@ -110,9 +110,9 @@ def command_lines(draw):
 
 
 @contextmanager
-def impatient(title, total):
+def impatient(*arguments):
     """The real progress, interrupted as by a second Ctrl-C."""
-    with plain_progress(title, total) as progress:
+    with plain_progress(*arguments) as progress:
 
         def update(iteration, *rest):
             progress(iteration, *rest)
@@ -149,7 +149,9 @@ def template(tmp_path_factory):
     (folder / "json").write_text('{"answers": {}}')
     with inside(folder):
         for words in TRAIN:
-            assert outcome(["train", words, *TRAIN[words], "--iterations", "2"])[0] == 0
+            line = ["train", words, *TRAIN[words], "--iterations", "2", "--alone"]
+            status, _, errors = outcome(line)
+            assert status == 0, errors
     return folder
 
 
