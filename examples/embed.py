@@ -120,8 +120,9 @@ def wheel():
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
         kept = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "numaml", source / "numaml", ignore=kept)
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
+        for name in ("numaml", "derivations", "tests"):  # the page of numaml read is made of all
+            shutil.copytree(ROOT / name, source / name, ignore=kept)
+        for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, source)
         build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, source]
         if subprocess.run(build, capture_output=True).returncode:  # noqa: S603 (pip)

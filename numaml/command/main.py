@@ -5,7 +5,7 @@ import os
 import sys
 
 from ..files.version import __version__
-from . import adapt, check, evaluate, train
+from . import adapt, check, evaluate, read, train
 from .say import Parser, complain
 
 PROG = "numaml"
@@ -62,6 +62,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (train.add, evaluate.add, adapt.add, check.add):
+    for add in (train.add, evaluate.add, adapt.add, check.add, read.add):
         add(commands)
     return parser

@@ -133,10 +133,8 @@ def meta_gradient(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: 
 
     References
     ----------
-    Finn, Abbeel, Levine 2017, Algorithm 1, line 10 [*]_. Pearlmutter 1994, "Fast Exact
-    Multiplication by the Hessian", for the products.
-
-    .. [*] Derived in ``derivations/3-meta-gradient.md``.
+    Finn, Abbeel, Levine 2017, Algorithm 1, line 10. Pearlmutter 1994, "Fast Exact Multiplication by
+    the Hessian", for the products. Derived in ``derivations/3-meta-gradient.md``.
 
     Examples
     --------
