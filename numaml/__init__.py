@@ -15,6 +15,7 @@ from .engine.calls import adapt, first_order_meta_gradient, meta_gradient, meta_
 from .engine.shards import sharded
 from .files.version import __version__ as __version__
 from .learners.learner import Adapted, Learner
+from .network.convolution import ConvNet
 from .network.mlp import MLP
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "MLP",
     "Adapted",
     "Batch",
+    "ConvNet",
     "FewShot",
     "Grouped",
     "Learner",

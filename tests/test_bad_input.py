@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml import MLP, Batch, Tasks
+from numaml import MLP, Batch, ConvNet, Tasks
 
 MODEL = MLP((2, 3, 2))
 CLASSIFIER = MLP((2, 3, 4), loss="cross_entropy")
 X, Y, C = np.ones((5, 7, 2)), np.ones((5, 7, 2)), np.ones((5, 7), int)
 THETA = np.zeros(MODEL.size)
 NAN, INFINITE = X.copy(), X.copy()
+IMAGE, LAYERS = (3, 2, 1), ((4, 3, 1),)
 NAN[1, 2, 0], INFINITE[4, 6, 1] = np.nan, np.inf
 
 
@@ -29,6 +30,28 @@ BAD = {
     "width zero": (lambda: MLP((3, 0, 1)), ValueError, r"each >= 1"),
     "float width": (lambda: MLP((3, 4.0, 1)), TypeError, r"want integers"),
     "sizes not a sequence": (lambda: MLP(3), TypeError, r"sizes is 3; want integers"),
+    "image without channels": (
+        lambda: ConvNet((28, 28), LAYERS, 5), TypeError,
+        r"image is \(28, 28\); want \(height, width, channels\), e.g. \(28, 28, 1\)"),
+    "image of text": (lambda: ConvNet("288", LAYERS, 5), TypeError, r"image is '288'; want"),
+    "image of no width": (lambda: ConvNet((2, 0, 1), LAYERS, 5), ValueError, r"each >= 1"),
+    "filters alone": (
+        lambda: ConvNet(IMAGE, (3, 3), 5), TypeError,
+        r"layers\[0\] is 3; want \(filters, kernel, stride\) of every layer"),
+    "stride one half": (
+        lambda: ConvNet(IMAGE, ((3, 3, 1), (3, 3, 0.5)), 5), TypeError, r"layers\[1\] is .*0.5"),
+    "stride zero": (lambda: ConvNet(IMAGE, ((3, 3, 0),), 5), ValueError, r"layers is .* each >= 1"),
+    "no convolutions": (lambda: ConvNet(IMAGE, (), 5), TypeError, r"layers is \(\); want"),
+    "number of layers": (lambda: ConvNet(IMAGE, 4, 5), TypeError, r"layers is 4; want"),
+    "no outputs": (lambda: ConvNet(IMAGE, LAYERS, 0), ValueError, r"n_out is 0; want an integer"),
+    "outputs True": (lambda: ConvNet(IMAGE, LAYERS, True), TypeError, r"n_out is True; want an"),
+    "norm of images": (lambda: ConvNet(IMAGE, LAYERS, 5, norm="all"), ValueError, r"'all'; want"),
+    "images of another size": (
+        lambda: ConvNet(IMAGE, LAYERS, 2).value(np.zeros(50), tasks()), ValueError,
+        r"x has shape \(5, 7, 2\); sizes=\(6, 24, 2\) need \(…, n, 6\)"),
+    "theta of another convolution": (
+        lambda: ConvNet(IMAGE, LAYERS, 2).unpack(np.zeros(17)), ValueError,
+        r"theta has shape \(17,\); sizes=\(6, 24, 2\) need \(50,\)"),
     "unknown activation": (lambda: MLP((1, 1), "swish"), ValueError, r"'swish'; want one of"),
     "pair for activation": (lambda: MLP((1, 1), (np.sin, np.cos)), TypeError, r"\(s, s′, s″\)"),
     "triple of names": (lambda: MLP((1, 1), ("a", "b", "c")), TypeError, r"callables"),

@@ -14,8 +14,8 @@ from .house import HOUSE, ROOT, code_lines, room
 PAGES = sorted((ROOT / "derivations").glob("*.md"))
 TEXTBOOK = {"textbook": HOUSE["textbook"]}
 LIBRARY = {name: source for name, source in HOUSE.items() if name not in TEXTBOOK}
-# Formulas that the textbook does without: it multiplies out every weight.
-NOT_IN_THE_TEXTBOOK = {"W1", "W2", "W3"}
+# Formulas that the textbook does without: it multiplies out every weight, and has no images.
+NOT_IN_THE_TEXTBOOK = {"W1", "W2", "W3", "C1"}
 TAG = re.compile(r"\(([A-Z]\d)\)")
 OF_FORMULAS = {"textbook", "maml", "network", "weights"}  # rooms
 SHORT = 20  # fewer characters are nobody's: ``return theta``

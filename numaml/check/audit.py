@@ -18,6 +18,7 @@ from ..engine import calls
 from ..engine.shards import sharded
 from ..network import losses
 from ..network.activations import ACTIVATIONS
+from ..network.convolution import ConvNet, Convolution, Mean, Patches
 from ..network.mlp import MLP
 from ..network.normalisation import EPSILON, NORMS
 from ..network.passes import Tangents, Trace, backward, forward, r_backward, r_forward
@@ -304,6 +305,62 @@ def _r4(norm: str | None) -> float:
     return max(errors)
 
 
+# Convolutions
+
+IMAGE, FILTERS, KERNEL, STRIDE = (5, 4, 2), 7, 3, 2  # beyond the edges 1 + 1 rows, 0 + 1 columns
+
+
+def _convolved(h: Array, W: Array, kernel: int, stride: int) -> Array:
+    """Every output of one image in plain loops, zeros around it as TensorFlow's "SAME" has them."""
+    size, rows = h.shape[:2], []
+    out = [math.ceil(n / stride) for n in size]
+    before = [max((o - 1) * stride + kernel - n, 0) // 2 for o, n in zip(out, size, strict=True)]
+    for top, left in itertools.product(*map(range, out)):
+        terms = []
+        for row, (down, right) in zip(
+            W.reshape(kernel * kernel, -1, W.shape[1]),
+            itertools.product(range(kernel), repeat=2),
+            strict=True,
+        ):
+            i, j = top * stride + down - before[0], left * stride + right - before[1]
+            if 0 <= i < size[0] and 0 <= j < size[1]:
+                terms += list(h[i, j][:, None] * row)
+        rows.append([math.fsum(column) for column in zip(*terms, strict=True)])
+    return np.array(rows)
+
+
+def _c1() -> float:
+    return max(_c1_products(), *map(_c1_gradient, NORMS))
+
+
+def _c1_products() -> float:
+    """A weight with patches, and one with means: its product, and by all images its transpose's."""
+    rng, pixels = np.random.default_rng(14), IMAGE[0] * IMAGE[1]
+    W, c = rng.normal(size=(KERNEL**2 * IMAGE[2], FILTERS)), rng.normal(size=(T, 3 * 6, FILTERS))
+    head, c_head = rng.normal(size=(IMAGE[2], FILTERS)), rng.normal(size=(T, 3, FILTERS))
+    h = rng.normal(size=(T, 3 * pixels, IMAGE[2]))  # three images of each task
+    images = h.reshape(-1, *IMAGE)
+    want = np.stack([_convolved(one, W, KERNEL, STRIDE) for one in images])
+    means = [[math.fsum(x) / pixels for x in one.reshape(pixels, -1).T] for one in images]
+    weight, mean = Convolution(Patches(*IMAGE, KERNEL, STRIDE), W), Convolution(Mean(pixels), head)
+    basis = np.eye(h[0].size).reshape(-1, *h.shape[1:])  # c · (h W) is linear in h
+    return max(
+        relative_error(h @ weight, want.reshape(c.shape)),
+        relative_error(h @ mean, (np.array(means) @ head).reshape(c_head.shape)),
+        relative_error((c @ weight.mT)[0].ravel(), (basis @ weight * c[0]).sum((1, 2))),
+        relative_error((c_head @ mean.mT)[0].ravel(), (basis @ mean * c_head[0]).sum((1, 2))),
+    )
+
+
+def _c1_gradient(norm: str | None) -> float:
+    model = ConvNet(IMAGE, ((3, 3, 2), (4, 2, 1)), 2, "tanh", norm=norm)
+    rng = np.random.default_rng(15)
+    theta = rng.normal(0, 0.7, model.size)
+    batch = Batch(rng.normal(size=(N_SUPPORT, model.sizes[0])), rng.normal(size=(N_SUPPORT, 2)))
+    want = _gradient(lambda theta: model.value(theta, batch), theta)
+    return relative_error(model.linearize(theta, batch)[1], want)
+
+
 # Factored weights
 
 N_IN, N_OUT = 90, 80  # large enough that factors pay
@@ -522,6 +579,7 @@ CHECKS: dict[str, Check] = {
     "(R2) tangent of h": ("complex step of (F2)", ROUNDING, lambda: _worst_norm(_r2)),
     "(R3) tangent of δ": ("complex step of (B1)", ROUNDING, lambda: _worst_norm(_r3)),
     "(R4) Hessian product": ("complex step of the gradient", ROUNDING, lambda: _worst_norm(_r4)),
+    "(C1) convolution": ("plain loops, all images, complex step", ROUNDING, _c1),
     "(W1) product with W + UᵀV": ("outer products added up", ROUNDING, _w1),
     "(W2) when factors pay": ("multiplications counted", 0.0, _w2),
     "(W3) mean over tasks": ("task by task", ROUNDING, _w3),

@@ -37,6 +37,16 @@ class Foreseen(Model, Protocol):
     def trace_size(self, n: int, m: int, steps: int) -> int: ...
 
 
+@runtime_checkable
+class Rowed(Foreseen, Protocol):
+    """One whose products have other numbers of rows than there are examples.
+
+    ``rows(n)`` are those of every layer for n examples.
+    """
+
+    def rows(self, n: int) -> tuple[int, ...]: ...
+
+
 def in_parts(
     model: Model, theta: Array, S: Any, Q: Any, steps: int
 ) -> Iterator[tuple[int, tuple[Any, Any]]]:
@@ -60,7 +70,8 @@ def parts_of(model: Any, theta: Array, S: Any, Q: Any, steps: int) -> int:
     if tasks * each <= KEPT:
         return 1
     wanted = max(PART, THETAS * theta.nbytes)
-    return -(-tasks // max(wanted // each, -(-ROWS // n)))
+    rows = max(model.rows(n)) if offers(model, Rowed) else n
+    return -(-tasks // max(wanted // each, -(-ROWS // rows)))
 
 
 def bounds(count: int, parts: int) -> Iterator[tuple[int, int]]:

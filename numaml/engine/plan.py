@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import maml
-from ..network.mlp import MLP
+from ..network.network import Network
 from ..weights.choice import layered, pays
 from ..weights.theta import Shapes
 from .arguments import checked_tasks
@@ -58,7 +58,7 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
         "multiplied out"    a matrix W for each task, when the factors do not pay any more
         ==================  ====================================================================
 
-        Empty for another model than `numaml.MLP`.
+        Empty for another model than numaml's own. Of a convolution n counts examples and positions.
 
         ``replay``: "plain", with the reason, if such a call runs as the program stands; "first"
         or "recorded" if it was not seen yet or is replayed from now on.
@@ -79,9 +79,9 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
     model, theta, S, Q, alpha, steps = checked_tasks(model, theta, tasks, alpha, steps)
     parts = [(size, part) for size, part in in_parts(model, theta, S, Q, steps)]
     forms: list[tuple[str, ...]] = []
-    if isinstance(model, MLP):
+    if isinstance(model, Network):
         tasks, n, _ = (1, *parts[0][1][0].x.shape)[-3:]
-        forms = _forms(model.shapes, tasks, n, steps)
+        forms = _forms(model.shapes, model.rows(n), tasks, steps)
     if not may_be_replayed(theta):
         replay = "plain: switched off, theta neither float32 nor float64, or NumPy raises errors"
     else:
@@ -94,12 +94,12 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
     return Plan(sizes, tuple(forms), replay)
 
 
-def _forms(shapes: Shapes, tasks: int, n: int, steps: int) -> list[tuple[str, ...]]:
-    if not layered(shapes, tasks, n):
+def _forms(shapes: Shapes, rows: tuple[int, ...], tasks: int, steps: int) -> list[tuple[str, ...]]:
+    if not layered(shapes, tasks, rows[0]):
         return [("flat",) * (steps + 1) for _ in shapes]
     found = []
     for number, (n_in, n_out) in enumerate(shapes):
-        ranks = [n if number == 0 else k * n for k in range(1, steps + 1)]
+        ranks = [rows[number] * (k if number else 1) for k in range(1, steps + 1)]
         pay = ["factored" if pays(rank, n_in, n_out) else "multiplied out" for rank in ranks]
         found.append(("shared", *pay))
     return found

@@ -193,6 +193,13 @@ class Traced(np.ndarray[Any, Any]):
         """A copy."""
         return self.recorder.note(copied, (), (self,), _plain(self).copy(order))
 
+    def take(self, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+        """Some places along an axis, which are the same at every replay."""
+        if axis is None or out is not None or mode != "raise" or isinstance(indices, Traced):
+            raise Unseen("take without an axis, into an array, or from places that were computed")
+        places = np.asarray(indices)
+        return self.recorder.note(taken, (axis,), (self, places), _plain(self).take(places, axis))
+
     def mean(  # type: ignore[override]  # other options are unseen
         self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False
     ) -> Any:
@@ -255,6 +262,10 @@ def reduced(ufunc: Any, axis: Any, keepdims: bool, array: Array, result: Array) 
 
 def called(name: str, axis: Any, options: Any, array: Array, result: Array) -> None:
     getattr(array, name)(axis, out=result, **dict(options))
+
+
+def taken(axis: int, array: Array, places: Array, result: Array) -> None:
+    array.take(places, axis, result, "wrap")  # NumPy copies what is to be taken only after a look
 
 
 def copied(array: Array, result: Array) -> None:

@@ -91,7 +91,7 @@ def as_inputs(x: Any, theta: Array, model: Any) -> Array:
 
 def not_alone(x: Array, model: Any) -> Array:
     """x, if a prediction can depend on it."""
-    if model.norm == "batch" and len(model.sizes) > 2 and x.shape[-2] == 1:
+    if model.norm == "batch" and 1 in model.rows(x.shape[-2])[:-1]:
         raise ValueError(
             "x has one row, and norm='batch' maps a row that is alone to the same numbers whatever "
             "it is; take more rows together, or norm='layer'"

@@ -6,10 +6,8 @@ from itertools import pairwise
 
 from ..weights.theta import Shapes
 from . import settings
-from .activations import ACTIVATIONS, Activation
-from .losses import LOSSES
+from .activations import Activation
 from .network import Network
-from .normalisation import NORMS
 
 
 @dataclass(frozen=True)
@@ -74,9 +72,7 @@ class MLP(Network):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", settings.as_sizes(self.sizes))
-        settings.check_activation(self.activation, ACTIVATIONS)
-        settings.check_name("loss", self.loss, LOSSES)
-        settings.check_name("norm", self.norm, NORMS)
+        self._check_names()
 
     @cached_property
     def shapes(self) -> Shapes:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..weights.factored import Layered, Vector, gradient, layers_of, lift
+from ..weights.factored import Layered, Outer, Vector, gradient, layers_of, lift
 from ..weights.numbers import as_numbers
 from ..weights.theta import Array, Layers, Shapes, pack, size, unpack
 from . import inputs, settings
@@ -39,6 +39,15 @@ class Network:
     def shapes(self) -> Shapes:
         """Of every layer the shape of its weight W."""
         raise NotImplementedError
+
+    def rows(self, n: int) -> tuple[int, ...]:
+        """Rows of every layer's products for n examples."""
+        return (n,) * len(self.shapes)
+
+    def _check_names(self) -> None:
+        settings.check_activation(self.activation, ACTIVATIONS)
+        settings.check_name("loss", self.loss, LOSSES)
+        settings.check_name("norm", self.norm, NORMS)
 
     @cached_property
     def size(self) -> int:
@@ -317,6 +326,9 @@ class Network:
                 tangents = r_forward(W, W_dot, b_dot, trace)
                 delta_dot_L = hessian(tangents.z_dot[-1])
                 outers = r_backward(W, W_dot, trace, tangents, s_second, delta_dot_L)
-                return gradient(outers, theta)
+                return self._gradient(outers, theta)
 
-        return value, gradient(outers, theta), hvp
+        return value, self._gradient(outers, theta), hvp
+
+    def _gradient(self, outers: Sequence[Outer], theta: Vector) -> Vector:
+        return gradient(outers, theta)

@@ -22,6 +22,42 @@ def as_sizes(sizes: Any) -> tuple[int, ...]:
     return sizes
 
 
+def as_image(image: Any) -> tuple[int, int, int]:
+    """Height, width and channels of an image as Python integers."""
+    image = _three("image", image, "(height, width, channels), e.g. (28, 28, 1)")
+    if min(image) < 1:
+        raise ValueError(f"image is {image}; want (height, width, channels), each >= 1")
+    return image
+
+
+def as_convolutions(layers: Any) -> tuple[tuple[int, int, int], ...]:
+    """Filters, kernel and stride of every layer as Python integers."""
+    wanted = "(filters, kernel, stride) of every layer, e.g. ((32, 3, 2), (32, 3, 2))"
+    if not isinstance(layers, Sequence) or isinstance(layers, str) or not layers:
+        raise TypeError(f"layers is {layers!r}; want {wanted}")
+    layers = tuple(_three(f"layers[{l}]", one, wanted) for l, one in enumerate(layers))
+    if min(map(min, layers)) < 1:
+        raise ValueError(f"layers is {layers}; want {wanted}, each >= 1")
+    return layers
+
+
+def as_outputs(n_out: Any) -> int:
+    """The number of outputs as a Python integer."""
+    if isinstance(n_out, bool) or not hasattr(n_out, "__index__"):
+        raise TypeError(f"n_out is {n_out!r}; want an integer >= 1")
+    if n_out < 1:
+        raise ValueError(f"n_out is {n_out}; want an integer >= 1")
+    return operator.index(n_out)
+
+
+def _three(name: str, numbers: Any, wanted: str) -> tuple[int, int, int]:
+    try:
+        first, second, third = map(operator.index, numbers)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {numbers!r}; want {wanted}") from None
+    return first, second, third
+
+
 def check_name(what: str, got: Any, known: Iterable[Any]) -> None:
     """One of the known names."""
     if got not in tuple(known):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.arguments import checked_tasks
+from ..engine.parts import in_parts
 from ..engine.replayed import replayed
 from ..maml import Model, inner_loop, lifted, losses_along, scores_along
 
@@ -38,7 +39,7 @@ def evaluate(model: Model, theta: Array, tasks: Any, alpha: float, steps: int) -
     >>> numaml.evaluate(model, model.init(0), tasks, alpha=0.001, steps=10).shape
     (11, 600)
     """
-    return np.array(replayed(losses_along, *checked_tasks(model, theta, tasks, alpha, steps)))
+    return np.array(_along(losses_along, *checked_tasks(model, theta, tasks, alpha, steps)))
 
 
 def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -> Array:
@@ -74,7 +75,18 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
     """
     given = checked_tasks(model, theta, tasks, alpha, steps)
     y = _classes(tasks.query.y)
-    return np.array([_share_right(y, scores) for scores in replayed(scores_along, *given)])
+    return np.array([_share_right(y, scores) for scores in _along(scores_along, *given)])
+
+
+def _along(core: Any, model: Model, theta: Array, S: Any, Q: Any, *rest: Any) -> list[Array]:
+    """What a core gives after every step, of all tasks; of parts of them one after another.
+
+    No trace is kept, so a part needs the memory of one pass.
+    """
+    parts = [
+        replayed(core, model, theta, *part, *rest) for _, part in in_parts(model, theta, S, Q, 0)
+    ]
+    return [one[0] if len(one) == 1 else np.concatenate(one) for one in zip(*parts, strict=True)]
 
 
 def _classes(y: Any) -> Array:

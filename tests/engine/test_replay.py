@@ -295,12 +295,21 @@ def with_an_option(self, theta, batch, g):
     return np.add(g, g, where=np.asarray(g) > 0, out=np.array(g))
 
 
+def taken(self, theta, batch, g):
+    return g * g.take(np.argsort(g, -1).ravel()[:1], -1)
+
+
+def taken_from_all(self, theta, batch, g):
+    return g + g.take([0])
+
+
 def at_random(self, theta, batch, g):
     return g * np.random.default_rng().normal()
 
 
 UNSEEN = [branch, through_a_number, through_item, shed, shed_copy, fancy, in_place, filled,
-          plain_filled, masked, with_two_results, with_an_option]  # fmt: skip
+          plain_filled, masked, with_two_results, with_an_option, taken,
+          taken_from_all]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", [*UNSEEN, sorted_first, by_solving], ids=lambda how: how.__name__)
@@ -336,6 +345,7 @@ SEEN = {
     "maximum": lambda self, theta, batch, g: np.maximum(g, 0) + np.minimum(g, 0),
     "power": lambda self, theta, batch, g: g**3 + abs(g),
     "twice the same": lambda self, theta, batch, g: np.exp(g) * 0 + (g + g) - (g + g) + g,
+    "take": lambda self, theta, batch, g: g + g.take([2, 0, -1], -1) + np.take(theta, [1], axis=-1),
     "max": lambda self, theta, batch, g: g * g.max(-1, keepdims=True),
 }
 
