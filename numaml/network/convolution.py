@@ -206,7 +206,7 @@ class ConvNet(Network):
         object.__setattr__(self, "image", settings.as_image(self.image))
         object.__setattr__(self, "layers", settings.as_convolutions(self.layers))
         object.__setattr__(self, "n_out", settings.as_outputs(self.n_out))
-        self._check_names()
+        settings.check_names(self.activation, self.loss, self.norm)
 
     @cached_property
     def patches(self) -> tuple[Patches, ...]:
@@ -230,14 +230,19 @@ class ConvNet(Network):
         return (math.prod(self.image), *[G.positions * n for G, (n, _, _) in hidden], self.n_out)
 
     @cached_property
-    def shapes(self) -> Shapes:
+    def shapes(self) -> Shapes:  # type: ignore[override]  # computed, not given
         """Of every layer the shape (k·k·C, filters) of its weight W."""
         rows = [G.kernel**2 * G.channels for G in self.patches]
         filters = [filters for filters, _, _ in self.layers]
         return (*zip(rows, filters, strict=True), (filters[-1], self.n_out))
 
     def rows(self, n: int) -> tuple[int, ...]:
-        """Rows of every layer's products for n examples: one for each position of each."""
+        """Rows of every layer's products for n examples: one for each position of each.
+
+        Parameters
+        ----------
+        n : int
+        """
         return (*[n * G.positions for G in self.patches], n)
 
     def trace_size(self, n: int, m: int, steps: int) -> int:

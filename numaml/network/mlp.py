@@ -72,9 +72,9 @@ class MLP(Network):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", settings.as_sizes(self.sizes))
-        self._check_names()
+        settings.check_names(self.activation, self.loss, self.norm)
 
     @cached_property
-    def shapes(self) -> Shapes:
+    def shapes(self) -> Shapes:  # type: ignore[override]  # computed, not given
         """Of every layer the shape (n_in, n_out) of its weight W."""
         return tuple(pairwise(self.sizes))

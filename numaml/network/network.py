@@ -31,23 +31,19 @@ class Network:
     """
 
     sizes: tuple[int, ...]  # numbers of an example in every layer, (n_in, …, n_out)
+    shapes: Shapes  # of every layer's W
     activation: str | Activation
     loss: str
     norm: str | None
 
-    @property
-    def shapes(self) -> Shapes:
-        """Of every layer the shape of its weight W."""
-        raise NotImplementedError
-
     def rows(self, n: int) -> tuple[int, ...]:
-        """Rows of every layer's products for n examples."""
-        return (n,) * len(self.shapes)
+        """Rows of every layer's products for n examples.
 
-    def _check_names(self) -> None:
-        settings.check_activation(self.activation, ACTIVATIONS)
-        settings.check_name("loss", self.loss, LOSSES)
-        settings.check_name("norm", self.norm, NORMS)
+        Parameters
+        ----------
+        n : int
+        """
+        return (n,) * len(self.shapes)
 
     @cached_property
     def size(self) -> int:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..weights.theta import Shapes
+from .activations import ACTIVATIONS
+from .losses import LOSSES
+from .normalisation import NORMS
 
 Array = np.ndarray[Any, Any]
 
@@ -56,6 +59,13 @@ def _three(name: str, numbers: Any, wanted: str) -> tuple[int, int, int]:
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {numbers!r}; want {wanted}") from None
     return first, second, third
+
+
+def check_names(activation: Any, loss: Any, norm: Any) -> None:
+    """What is known of: an activation, a loss, and a normalisation."""
+    check_activation(activation, ACTIVATIONS)
+    check_name("loss", loss, LOSSES)
+    check_name("norm", norm, NORMS)
 
 
 def check_name(what: str, got: Any, known: Iterable[Any]) -> None:
