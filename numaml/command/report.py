@@ -1,4 +1,4 @@
-"""What is told of a run after it was trained or evaluated: a table, a file, and figures."""
+"""What is told of a run after it was trained or evaluated: a table, files, and figures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,27 +7,28 @@ from typing import Any
 import numpy as np
 
 from ..experiments import runs
-from ..experiments.experiment import Experiment, Row, Trained
+from ..experiments.experiment import Experiment, Trained
 from .say import say
 
 
-def report(trained: Mapping[str, Trained[Any]], run: Path, seed: int, figures: bool = False) -> int:
-    """Test the run's learners on the seed's tasks; print, write and perhaps draw the results."""
+def report(trained: Mapping[str, Trained[Any]], seed: int, folder: Path | None = None) -> int:
+    """Test the run's learners on the seed's tasks and print; into a folder, write and draw."""
     kind = type(next(iter(trained.values())).experiment)
-    rows = kind.results(trained, seed)
+    results = kind.results(trained, seed)
     say()
-    say(kind.table(rows))
-    say(f"written to {runs.write_results(rows, run, seed)}")
-    if figures:
-        draw(kind, trained, rows, run, seed)
+    say(kind.table(results))
+    if folder is not None:
+        paths = runs.write_tables(kind.tables(results), folder)
+        say("written: " + ", ".join(map(str, paths)))
+        draw(kind, trained, results, folder, seed)
     return 0
 
 
 def draw(
     kind: type[Experiment],
     trained: Mapping[str, Trained[Any]],
-    rows: list[Row],
-    run: Path,
+    results: Any,
+    folder: Path,
     seed: int,
 ) -> None:
     """Draw the experiment's figures, where there is matplotlib."""
@@ -37,5 +38,5 @@ def draw(
         say("no figures: they need matplotlib; pip install 'numaml[plot]'")
         return
     with np.errstate(all="ignore"):  # the curves of who diverges at test leave the picture
-        paths = kind.figures(trained, rows, run, seed)
+        paths = kind.figures(trained, results, folder, seed)
     say("figures: " + ", ".join(map(str, paths)))

@@ -6,6 +6,7 @@ may be; nothing here knows one experiment from another.
 
 import argparse
 import dataclasses
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -78,30 +79,49 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     folder, resumed = options.resume or options.out, options.resume is not None
     experiment = (_resumed if resumed else _started)(options).prepared()
-    beside = () if experiment.alone else experiment.BESIDE
     work = f"{experiment.iterations} outer steps of {experiment.tasks} tasks each"
     say(f"{work}; run folder: {folder}")
     if about := experiment.about():
         say(about)
-    others = [learner for learner in beside if learner != experiment.learner]
-    folders = {experiment.learner: folder} | {one: folder_inside(folder, one) for one in others}
-    jobs = [
-        Job(dataclasses.replace(experiment, learner=learner), own, resumed and runs.is_run(own))
-        for learner, own in folders.items()
-    ]
+    jobs = [job for one, own in _parts(experiment, folder) for job in _jobs(one, own, resumed)]
     with locked(folder):  # by nobody else; from here on each learner locks its own folder
         pass
+    begun = time.monotonic()
     with ExitStack() as bars:
         updates = [
-            bars.enter_context(progress.shown(LEARNERS[learner], experiment.iterations, place))
-            for place, learner in enumerate(folders)
+            bars.enter_context(progress.shown(_title(job, folder), experiment.iterations, place))
+            for place, job in enumerate(jobs)
         ]
         if len(jobs) == 1:
             runs.fit(*jobs[0], *updates)
         else:
             fit_all(jobs, updates)
+    say(f"trained in {time.monotonic() - begun:.0f} s")
     with locked(folder):
-        return report(runs.load(folder), folder, experiment.seed, figures=True)
+        return report(runs.load(folder), experiment.seed, folder)
+
+
+def _parts(experiment: Experiment, folder: Path) -> list[tuple[Experiment, Path]]:
+    """The experiment and what belongs to the same run, each with its folder."""
+    others = experiment.others().items()
+    return [(experiment, folder)] + [(one, folder_inside(folder, name)) for name, one in others]
+
+
+def _jobs(experiment: Experiment, folder: Path, resumed: bool) -> list[Job]:
+    """The experiment's own learner, and those beside it for comparison."""
+    beside = () if experiment.alone else experiment.BESIDE
+    others = [learner for learner in beside if learner != experiment.learner]
+    folders = {experiment.learner: folder} | {one: folder_inside(folder, one) for one in others}
+    return [
+        Job(dataclasses.replace(experiment, learner=learner), own, resumed and runs.is_run(own))
+        for learner, own in folders.items()
+    ]
+
+
+def _title(job: Job, run: Path) -> str:
+    """What a job is called where its progress is shown."""
+    fold = [one for one in job.folder.relative_to(run).parts if one != job.experiment.learner]
+    return ", ".join([LEARNERS[job.experiment.learner], *fold])
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

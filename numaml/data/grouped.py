@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 
 CLASSES = 2**64  # integers that are classes are not converted
 FIRST = 8  # columns by which rows are put in order, if that is enough
+SUPPORTS = ("random", "first")
 IGNORED = float(np.finfo(np.float64).max)  # the scale of a column of x that never varied
 
 
@@ -45,6 +46,9 @@ class Grouped:
     small : str
         What becomes of groups with fewer than shots + queries rows: "drop" leaves them out,
         "error" raises.
+    support : str
+        Which rows are the support: "random", drawn anew for each task, or "first", those that come
+        first in the table, as in a time series, while query rows are drawn from the later ones.
 
     Attributes
     ----------
@@ -61,7 +65,7 @@ class Grouped:
     -----
     x, y and groups are kept without the rows of groups left out, sorted by group, then by their
     numbers from the first column on: what is drawn depends on which rows there are, not on their
-    order.
+    order, unless the support is "first": then the rows of a group stay in their order.
 
     Examples
     --------
@@ -81,6 +85,7 @@ class Grouped:
     queries: int = 5
     tasks: int = 25
     small: str = "drop"
+    support: str = "random"
     dropped: int = field(init=False)
     # Rows of the group number g: starts[g] … starts[g] + counts[g] − 1.
     _starts: Array = field(init=False, repr=False)
@@ -91,6 +96,7 @@ class Grouped:
             if not hasattr(getattr(self, name), "__index__") or getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; want an integer >= 1")
         check_name("small", self.small, ("drop", "error"))
+        check_name("support", self.support, SUPPORTS)
         x = _x(self.x)
         y, groups = _y(self.y, len(x)), given.labels(self.groups, "groups")
         if groups.shape != (len(x),):
@@ -100,7 +106,9 @@ class Grouped:
         labels, numbers = given.numbered(groups, "groups")
         counts = np.bincount(numbers)
         large = self._large(labels, counts)
-        rows = _sorted(numbers, x, y.reshape(len(x), -1))
+        rows = np.argsort(numbers, kind="stable")
+        if self.support == "random":
+            rows = _sorted(numbers, x, y.reshape(len(x), -1))
         rows = rows[large[numbers[rows]]]
         starts = np.cumsum(counts[large]) - counts[large]
         own = {"dropped": int((~large).sum()), "_starts": starts, "_counts": counts[large]}
@@ -127,9 +135,13 @@ class Grouped:
 
     def __call__(self, rng: np.random.Generator) -> Tasks:
         groups = rng.choice(len(self._counts), self.tasks, replace=self.tasks > len(self._counts))
-        rows = distinct(rng, self._counts[groups], self.shots + self.queries)
-        rows += self._starts[groups][:, None]  # (T, shots + queries)
-        support, query = np.split(rows, [self.shots], axis=1)
+        counts, starts = self._counts[groups], self._starts[groups][:, None]
+        if self.support == "first":
+            support = starts + np.arange(self.shots)
+            query = starts + self.shots + distinct(rng, counts - self.shots, self.queries)
+        else:
+            rows = starts + distinct(rng, counts, self.shots + self.queries)
+            support, query = np.split(rows, [self.shots], axis=1)
         return Tasks(Batch(self.x[support], self.y[support]), Batch(self.x[query], self.y[query]))
 
 
@@ -214,6 +226,12 @@ def standardised(source: Grouped, scaling: Scaling | None, dtype: Any = np.float
         x = (x - scaling.x_mean) / scaling.x_scale
         y = y if y.ndim == 1 else (y - scaling.y_mean) / scaling.y_scale
     return replace(source, x=x.astype(dtype), y=y if y.ndim == 1 else y.astype(dtype))
+
+
+def only(source: Grouped, rows: Array, **changes: Any) -> Grouped:
+    """A source of the tasks in some of its rows."""
+    x, y, groups = source.x[rows], source.y[rows], source.groups[rows]
+    return replace(source, x=x, y=y, groups=groups, **changes)
 
 
 def _moments(columns: Array, name: str, constant: float = 1.0) -> tuple[Array, Array]:

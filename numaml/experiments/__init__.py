@@ -9,8 +9,8 @@ learner's settings. It must have
 - ``NAME``, ``HELP``, ``DESCRIPTION``: what it is called on the command line, and what is said of it
   there, in a line and in a paragraph;
 - ``model``, the network, and ``source()``, where tasks to train on come from;
-- ``results(trained, seed)``, rows of how a run's learners do on fresh tasks, and ``table(rows)``,
-  which shows them as text.
+- ``results(trained, seed)``, how a run's learners do on fresh tasks, as rows or anything else, and
+  ``table(results)``, which shows it as text.
 
 It may have, or is content with what `Experiment` has:
 
@@ -23,7 +23,10 @@ It may have, or is content with what `Experiment` has:
 - ``prepared()``, the settings once more, with what is to be known of the data, all errors raised
   before any work (the memory is looked at); ``about()``, what is said then (nothing);
 - ``finished(theta)``, the learner that is written (with its settings as provenance);
-- ``figures(trained, rows, run, seed)``, files drawn into the run's folder (none);
+- ``measure``, what validation measures (accuracy, or the loss); ``others()``, what belongs to the
+  same run and is trained in folders inside it, as folds are (nothing);
+- ``tables(results)``, rows of CSV files that are written, by name (``results``);
+  ``figures(trained, results, folder, seed)``, files drawn into a folder (none);
 - ``takes(word)``, whether ``train WORD`` means this experiment with that as its data (never).
 
 Settings go down one way: the command parses them into an experiment, `runs.fit` trains it in a

@@ -20,7 +20,7 @@ from .settings import setting, settings
 
 Array = np.ndarray[Any, Any]
 Validator = Callable[[Array], float]
-Row = dict[str, Any]  # of the results
+Row = dict[str, Any]  # of a file
 E = TypeVar("E", bound="Experiment", covariant=True)
 
 LEARNERS = {
@@ -135,21 +135,36 @@ class Experiment(ABC):
         provenance = {"numaml": __version__, "experiment": self.NAME, **said}
         return Learner(self.model, theta, self.alpha, self.steps, provenance=provenance)
 
-    @classmethod
-    @abstractmethod
-    def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> list[Row]:
-        """How the learners of a run do on fresh tasks, which the seed names: results.csv."""
+    @property
+    def measure(self) -> str:
+        """What validation measures, an accuracy or an error."""
+        loss = self.model.loss
+        return "accuracy" if loss == "cross_entropy" else loss.replace("_", " ")
+
+    def others(self) -> dict[str, Self]:
+        """What belongs to the same run, by the folders inside it that it is trained in."""
+        return {}
 
     @classmethod
     @abstractmethod
-    def table(cls, rows: list[Row]) -> str:
+    def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> Any:
+        """How the learners of a run do on fresh tasks, which the seed names: rows, as a rule."""
+
+    @classmethod
+    @abstractmethod
+    def table(cls, results: Any) -> str:
         """The results as text."""
 
     @classmethod
+    def tables(cls, results: Any) -> dict[str, list[Row]]:
+        """What is written of the results, as CSV files by their names."""
+        return {"results": results}
+
+    @classmethod
     def figures(
-        cls, trained: Mapping[str, Trained[Self]], rows: list[Row], run: Path, seed: int
+        cls, trained: Mapping[str, Trained[Self]], results: Any, run: Path, seed: int
     ) -> list[Path]:
-        """Draw files into the run's folder (needs matplotlib): their paths."""
+        """Draw files into a folder (needs matplotlib): their paths."""
         return []
 
 

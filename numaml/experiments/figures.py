@@ -45,9 +45,9 @@ def plain(axes: Any) -> None:
 def learning_curve(trained: Mapping[str, Trained[Any]], run: Path) -> Path:
     """Meta-value against outer steps, averaged over windows of them; below it, validation."""
     validated = {learner: one for learner, one in trained.items() if one.state.scores}
-    loss = next(iter(trained.values())).experiment.model.loss
-    classifies = loss == "cross_entropy"
-    named = "cross-entropy" if classifies else loss.replace("_", " ")
+    experiment = next(iter(trained.values())).experiment
+    named, classifies = experiment.measure, experiment.model.loss == "cross_entropy"
+    loss = "cross-entropy" if classifies else experiment.model.loss.replace("_", " ")
     drawn = figure(7, 6.5 if validated else 4)
     grid = drawn.subplots(2 if validated else 1, sharex=True, squeeze=False)[:, 0]
     for learner, one in trained.items():
@@ -56,7 +56,7 @@ def learning_curve(trained: Mapping[str, Trained[Any]], run: Path) -> Path:
         means = values[: len(values) // window * window].reshape(-1, window).mean(1)
         iterations = window * (np.arange(len(means)) + 0.5)
         grid[0].semilogy(iterations, means, color=COLOURS[learner], label=LEARNERS[learner])
-    grid[0].set_ylabel(f"meta-value (query {named})")
+    grid[0].set_ylabel(f"meta-value (query {loss})")
     grid[0].set_title("Training: the loss each learner itself minimises", loc="left")
     for learner, one in validated.items():
         iterations, scores = np.array(one.state.scores).T
@@ -65,7 +65,7 @@ def learning_curve(trained: Mapping[str, Trained[Any]], run: Path) -> Path:
         else:  # the score is minus an error, which may grow beyond all bounds
             grid[1].semilogy(iterations, -scores, color=COLOURS[learner])
     if validated:
-        grid[1].set_ylabel("accuracy" if classifies else named)
+        grid[1].set_ylabel(named)
         grid[1].set_title("Validation, on what was not trained on", loc="left")
     for axes in grid:
         plain(axes)

@@ -1,7 +1,8 @@
 """Run folders: an experiment's settings, its training, and the learners that are there after it.
 
 A folder has ``config.json`` (the settings), what `numaml.training.outer` keeps in it,
-``learner.npz``, ``results.csv`` and figures; learners for comparison are in folders inside it.
+``learner.npz``, tables of results and figures; learners for comparison, and other folds, are in
+folders inside it.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from ..training.state import CHECKPOINT, State
 from . import found
 from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator
 
-CONFIG, LEARNER, RESULTS = "config.json", "learner.npz", "results.csv"
+CONFIG, LEARNER = "config.json", "learner.npz"
 CRC = "crc32"  # of all else in a config.json
 LARGEST_CONFIG = 1_000_000  # bytes; most have some 500, of a table with many columns more
 
@@ -179,6 +180,8 @@ def _refuse_going_back(folder: Path, iterations: int) -> None:
 def load(run: Path, **changes: Any) -> dict[str, Trained[Any]]:
     """The run's own learner, then those trained beside it for comparison, by learner.
 
+    Those of other folds follow, by their folder and learner.
+
     Parameters
     ----------
     run : path
@@ -190,7 +193,28 @@ def load(run: Path, **changes: Any) -> dict[str, Trained[Any]]:
     FileNotFoundError, ValueError
         If the folder is not a run, or one of its files is damaged.
     """
-    name = read(run).NAME
+    first = read(run)
+    trained = _load(run, first.NAME, changes)
+    for name, other in first.others().items():
+        folder = folder_inside(run, name)
+        if not os.path.lexists(folder / CHECKPOINT):
+            raise FileNotFoundError(f"{folder / CHECKPOINT} is not there; {how_to_finish(run)}")
+        found = _load(folder, first.NAME, changes)
+        if found.get(first.learner, trained[first.learner]).experiment != (
+            dataclasses.replace(other, **changes)
+        ):
+            raise ValueError(f"{folder / CONFIG} is of another run than {run / CONFIG}; want one")
+        trained |= {f"{name}/{learner}": one for learner, one in found.items()}
+    return trained
+
+
+def how_to_finish(run: Path) -> str:
+    """What to type to continue a run."""
+    return f"finish the run with numaml train {read(run).NAME} --resume {run}"
+
+
+def _load(run: Path, name: str, changes: dict[str, Any]) -> dict[str, Trained[Any]]:
+    """The learners of one folder, and of those for comparison inside it."""
     beside = [folder_inside(run, learner) for learner in LEARNERS]
     trained = {}
     for folder in (run, *(one for one in beside if os.path.lexists(one / CHECKPOINT))):
@@ -225,8 +249,10 @@ def _check_agrees(one: Experiment, state: State, folder: Path) -> None:
         )
 
 
-def write_results(rows: list[Row], run: Path, seed: int) -> Path:
-    """Write ``results.csv``, or for another seed than the run's own a file with it in its name."""
-    path = run / (RESULTS if seed == read(run).seed else f"results-seed-{seed}.csv")
-    write_table(path, rows[0], [row.values() for row in rows])
-    return path
+def write_tables(tables: dict[str, list[Row]], folder: Path) -> list[Path]:
+    """Write rows as CSV files by their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {folder / f"{name}.csv": rows for name, rows in tables.items()}
+    for path, rows in paths.items():
+        write_table(path, rows[0], [row.values() for row in rows])
+    return list(paths)

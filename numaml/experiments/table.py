@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,18 +15,20 @@ import numpy as np
 
 from ..data.examples import KINDS, Examples, examples
 from ..data.given import cut, enough, listed
-from ..data.grouped import IGNORED, Grouped, split_groups, standardise, standardised
+from ..data.grouped import IGNORED, SUPPORTS, Grouped, only, standardise, standardised
 from ..data.scaling import Scaling
 from ..data.tables import READERS, is_table, read_table
 from ..learners.learner import Learner
 from ..network.mlp import MLP
-from ..training.evaluation import accuracies, evaluate, mean_and_interval
-from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator, steps_title
+from .comparison import Held, chosen, compared, drawn, measured
+from .decision import Decision, Part, Row
+from .decision_figures import errors, held_tasks, reliability
+from .experiment import LEARNERS, Array, Experiment, Trained, Validator
 from .figures import learning_curve
 from .settings import setting
+from .ways import RATES, STEPS, Way, adapting, as_it_is, baselines
 
-STEPS = (0, 1, 2, 3, 5, 10)  # shown; results.csv has all from 0 to 10
-DRAWS = 20  # of support and query rows from every task that is tested
+MOST_CHOOSING = 100  # tasks at most that choices are made on
 FILES = " or ".join(READERS)
 
 
@@ -37,8 +39,9 @@ class OwnTable(Experiment):
     NAME = "table"
     HELP = "your own table; 'train FILE.csv' is short for 'train table --data FILE.csv'"
     DESCRIPTION = (
-        "Meta-train on the tasks of a table, beside first-order MAML and a network pretrained on "
-        "all tasks; print how they do on tasks held out. Each row belongs to the task that one "
+        "Meta-train on the tasks of a table, beside first-order MAML and one network for all "
+        "tasks; print how they and plain baselines do on tasks held out, and a verdict. Each row "
+        "belongs to the task that one "
         "column names, and has a target to be predicted from its other columns. Columns are "
         "standardised by the tasks to train on. A CSV file has a header; an npz file has an array "
         "per column."
@@ -47,7 +50,7 @@ class OwnTable(Experiment):
 
     seed: int = setting(0, "of initialisation, draws, and the choice of tasks held out")
     iterations: int = 5000
-    every: int = setting(1000, "outer steps between checkpoints, and between validations")
+    every: int = setting(250, "outer steps between checkpoints, and between validations")
     shots: int = 5
     queries: int = 5
     alpha: float = 0.05
@@ -68,11 +71,22 @@ class OwnTable(Experiment):
     held: float = setting(
         0.2, "of the tasks held out for the test, one at least", metavar="SHARE", below=1
     )
+    folds: int = setting(
+        1, "trainings in which every task is held out once (1: some tasks, once)", metavar="K",
+        least=1,
+    )  # fmt: skip
+    support: str = setting(
+        "random", "rows of a task to adapt to, in the file's order", choices=SUPPORTS
+    )
+    tested: tuple[int, ...] = setting(
+        (), "support rows at the test (default: --shots)", metavar="N", least=1
+    )
     validation: float = setting(0.1, "of the tasks, for validation", metavar="SHARE", below=1)
     norm: str = setting("none", "of the hidden layers", choices=("none", "batch", "layer"))
     classes: tuple[Any, ...] = ()  # labels, sorted; none in regression
     # CRC-32 of the columns, so that a run is never continued or tested on other data.
     checksum: int = 0
+    fold: int = 1  # of the folds
 
     @classmethod
     def takes(cls, word: str) -> bool:
@@ -103,7 +117,9 @@ class OwnTable(Experiment):
         found.parts(whole)
         found = super(OwnTable, found).prepared()
         with TemporaryDirectory() as folder:  # what cannot be kept is told before the training
-            found.finished(found.start(np.random.default_rng(0))).save(Path(folder) / "learner.npz")
+            found._shipped(found.start(np.random.default_rng(0)), whole).save(
+                Path(folder) / "learner.npz"
+            )
         return found
 
     def whole(self) -> Grouped:
@@ -137,7 +153,7 @@ class OwnTable(Experiment):
             ) from error
 
     def _whole(self, rows: Examples) -> Grouped:
-        sizes = self.shots, self.queries, self.tasks, self.small
+        sizes = self.shots, self.queries, self.tasks, self.small, self.support
         try:
             return Grouped(rows.x, rows.y, rows.groups, *sizes)
         except ValueError as error:
@@ -154,15 +170,27 @@ class OwnTable(Experiment):
         return part(train), part(validation) if validation.any() else None, part(test)
 
     def _split(self, whole: Grouped) -> tuple[Array, Array, Array]:
-        count = len(labels(whole))
-        test = max(1, round(self.held * count))
+        """Which rows are to train on, to validate with, and for the test."""
+        names = labels(whole)
+        count = len(names)
+        test = max(1, round(self.held * count)) if self.folds == 1 else -(-count // self.folds)
         validation = min(math.ceil(self.validation * count), max(0, count - test - 1))
-        if test + validation >= count:
+        if test + validation >= count or self.folds > count:
             raise ValueError(
                 f"column {self.task!r} of {self.data} has {count} task{'s'[: count > 1]} with rows "
                 "enough; want one at least to train on and one to test"
+                + f", in each of {self.folds} folds"
+                * (self.folds > 1)
             )
-        return split_groups(whole.groups, count - test - validation, validation, self.seed)
+        shuffled = np.random.default_rng(self.seed).permutation(names)
+        if self.folds > 1:
+            parts = np.array_split(shuffled, self.folds)
+            held = parts.pop(self.fold - 1)
+            rest = np.concatenate(parts[self.fold - 1 :] + parts[: self.fold - 1])
+            shuffled, test = np.concatenate([rest[validation:], rest[:validation], held]), len(held)
+        ends = [count - test - validation, count - test]
+        train, second, third = (np.isin(whole.groups, one) for one in np.split(shuffled, ends))
+        return train, second, third
 
     def scaling(self, whole: Grouped) -> Scaling:
         """By the rows of the tasks to train on."""
@@ -173,27 +201,48 @@ class OwnTable(Experiment):
         """The tasks to train on."""
         return self.parts(self.whole())[0]
 
+    def _choosing(self, whole: Grouped, shots: int) -> Held:
+        """Draws of the tasks that choices are made on: for validation, else to train on."""
+        train, validation, _ = self.parts(whole)
+        source = validation or train
+        some = np.isin(source.groups, labels(source)[:MOST_CHOOSING])
+        return drawn(only(source, some, shots=shots), [self.seed, 1])
+
     def validator(self) -> Validator | None:
-        """Accuracy, or minus the squared error in standard units, always on the same draws."""
-        source = self.parts(self.whole())[1]
-        if source is None:
+        """Accuracy, or minus the error in the target's units, always on the same draws."""
+        whole = self.whole()
+        if self.parts(whole)[1] is None:
             return None
-        tasks = dataclasses.replace(source, tasks=len(labels(source)) * DRAWS)(
-            np.random.default_rng([self.seed, 1])
-        )
-        measure, sign = (accuracies, 1) if self.classes else (evaluate, -1)
+        held, unit = self._choosing(whole, self.shots), self.scaling(whole).y_scale[0]
         steps = 0 if self.learner == "pretrained" else self.steps  # each as it is trained
 
         def score(theta: Array) -> float:
-            return sign * float(measure(self.model, theta, tasks, self.alpha, steps)[-1].mean())
+            ((_, predicted),) = adapting(self.model, theta, (self.alpha,), steps, steps)(held.drawn)
+            error = next(iter(measured(held, predicted).values())).mean()
+            return float(1 - error if self.classes else -unit * error)
 
         return score
 
+    @property
+    def measure(self) -> str:
+        """What validation measures."""
+        return "accuracy" if self.classes else f"root mean square error of {self.target}"
+
     def finished(self, theta: Array) -> Learner:
-        """The learner with its columns, classes and units."""
-        learner = super().finished(theta)
+        """The learner with its columns, classes and units, and α and K as validation chose them."""
+        whole = self.whole()
+        rates, held = self._rates(), self._choosing(whole, self.shots)
+        number = chosen(adapting(self.model, theta, rates, STEPS), held)
+        rate, steps = rates[number // (STEPS + 1)], number % (STEPS + 1)
+        return dataclasses.replace(self._shipped(theta, whole), alpha=rate, steps=steps)
+
+    def _shipped(self, theta: Array, whole: Grouped) -> Learner:
         classes = np.array(self.classes) if self.classes else None
-        return dataclasses.replace(learner, scaling=self.scaling(self.whole()), classes=classes)
+        scaling = self.scaling(whole)
+        return dataclasses.replace(super().finished(theta), scaling=scaling, classes=classes)
+
+    def _rates(self) -> tuple[float, ...]:
+        return tuple(sorted({self.alpha, *RATES}))
 
     def about(self) -> str:
         """What is learned, and from which tasks."""
@@ -212,49 +261,72 @@ class OwnTable(Experiment):
             text += f"\nthe same in all rows to train on, and ignored: {listed(ignored)}"
         return text + "".join(f"\ntaken for what it says: {one}" for one in odd)
 
-    @classmethod
-    def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> list[Row]:
-        """One row per learner and steps: the mean over held-out tasks and its 95 % interval."""
-        rows = []
-        for learner, one in trained.items():
-            name = "accuracy" if one.experiment.classes else "mse"
-            with np.errstate(over="ignore", invalid="ignore"):  # who diverges shows inf or nan
-                errors = errors_on_held_tasks(one, seed)
-                mean, interval = mean_and_interval(errors)
-            shots, tasks = one.experiment.shots, errors.shape[1]
-            rows += [
-                {"learner": learner, "shots": shots, "tasks": tasks, "steps": k, name: mean[k],
-                 "ci95": interval[k]}
-                for k in range(len(mean))
-            ]  # fmt: skip
-        return rows
+    def others(self) -> dict[str, Self]:
+        """The other folds, by their folders."""
+        numbers = range(self.fold + 1, self.folds + 1) if self.fold == 1 else ()
+        return {f"fold-{k}": dataclasses.replace(self, fold=k) for k in numbers}
 
     @classmethod
-    def table(cls, rows: list[Row]) -> str:
+    def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> Decision:
+        """All ways on the same draws of the tasks held out."""
+        first = next(iter(trained.values())).experiment
+        parts = list[Part]()
+        for fold in range(1, first.folds + 1):
+            own = [one for one in trained.values() if one.experiment.fold == fold]
+            parts += _parts(own, seed)
+        subject, other = LEARNERS[first.learner], LEARNERS["first-order"]
+        ours = {subject, f"{subject}, before adapting", other}
+        ways = tuple(way for way in parts[0].outcomes if way not in ours)
+        return Decision(first.target, first.features, subject, other, ways, first.support, parts)
+
+    @classmethod
+    def table(cls, results: Decision) -> str:
         """The results as text."""
-        measure = "accuracy" if "accuracy" in rows[0] else "mse"
-        named = {"mse": "mean squared error, in the target's units"}.get(measure, measure)
-        shots, tasks = rows[0]["shots"], rows[0]["tasks"]
-        lines = [
-            f"{named}; support rows: {shots}; {_held_out(tasks)}",
-            " " * 26 + "".join(f"{steps_title(k):>20}" for k in STEPS),
-        ]
-        for learner, name in LEARNERS.items():
-            cells = [
-                _cell(row[measure], row["ci95"])
-                for row in rows
-                if row["learner"] == learner and row["steps"] in STEPS
-            ]
-            if cells:
-                lines.append(f"{name:26}" + "".join(f"{cell:>20}" for cell in cells))
-        return "\n".join([*lines, ""])
+        return results.text()
+
+    @classmethod
+    def tables(cls, results: Decision) -> dict[str, list[Row]]:
+        """What is written of them."""
+        return results.tables()
 
     @classmethod
     def figures(
-        cls, trained: Mapping[str, Trained[Self]], rows: list[Row], run: Path, seed: int
+        cls, trained: Mapping[str, Trained[Self]], results: Decision, run: Path, seed: int
     ) -> list[Path]:
-        """The learning curve."""
-        return [learning_curve(trained, run)]
+        """The learning curve of the first fold, errors, and held-out tasks or reliability."""
+        first = {name: one for name, one in trained.items() if one.experiment.fold == 1}
+        own = reliability if results.parts[0].classes else held_tasks
+        return [learning_curve(first, run), errors(results, run), own(results, run)]
+
+
+def _parts(own: Sequence[Trained[OwnTable]], seed: int) -> Iterator[Part]:
+    """The comparison of the learners of one fold, for each number of support rows."""
+    one = own[0].experiment
+    whole = one.whole()
+    train, validation, test = one.parts(whole)
+    ways = _ways(own) | baselines(train, one.model, one.seed)
+    choosing = f"{len(labels(validation or train))} tasks "
+    choosing += "for validation" if validation else "that were trained on"
+    for shots in one.tested or (one.shots,):
+        held = drawn(dataclasses.replace(test, shots=shots), [seed, 2])
+        outcomes = compared(ways, one._choosing(whole, shots), held)
+        scaling = one.scaling(whole)
+        yield Part(shots, one.fold, held, outcomes, scaling, one.classes, choosing)
+
+
+def _ways(own: Sequence[Trained[OwnTable]]) -> dict[str, Way]:
+    """The learners as ways to predict."""
+    found = dict[str, Way]()
+    for number, one in enumerate(own):
+        model, theta, name = one.experiment.model, one.theta, LEARNERS[one.experiment.learner]
+        adapts = adapting(model, theta, one.experiment._rates(), STEPS)
+        if one.experiment.learner == "pretrained":
+            found["one network for all"] = as_it_is(model, theta)
+            name = "one network for all, fine-tuned"
+        found[name] = adapts
+        if number == 0 and one.experiment.learner != "pretrained":
+            found[f"{name}, before adapting"] = as_it_is(model, theta)
+    return found
 
 
 @lru_cache(maxsize=1)  # a run comes back to its table time and again
@@ -275,38 +347,3 @@ def _checksum(whole: Grouped) -> int:
 def labels(source: Grouped) -> Array:
     """The tasks that a source draws from."""
     return np.unique(source.groups)
-
-
-def only(source: Grouped, rows: Array, **changes: Any) -> Grouped:
-    """A source of the tasks in some of its rows."""
-    x, y, groups = source.x[rows], source.y[rows], source.groups[rows]
-    return dataclasses.replace(source, x=x, y=y, groups=groups, **changes)
-
-
-def errors_on_held_tasks(one: Trained[OwnTable], seed: int) -> Array:
-    """Accuracy, or squared error in the target's units, after 0 … 10 steps: (11, held-out tasks).
-
-    Each is a mean over 20 draws of the task's rows.
-    """
-    experiment = one.experiment
-    whole = experiment.whole()
-    test, unit = experiment.parts(whole)[2], experiment.scaling(whole).y_scale[0] ** 2
-    columns: list[Array] = []
-    for group in labels(test):
-        source = only(test, test.groups == group, tasks=DRAWS)
-        tasks = source(np.random.default_rng([seed, 2, len(columns)]))
-        arguments = experiment.model, one.theta, tasks, experiment.alpha, max(STEPS)
-        columns.append(
-            accuracies(*arguments) if experiment.classes else unit * evaluate(*arguments)
-        )
-    return np.array(columns).mean(-1).T
-
-
-def _held_out(tasks: int) -> str:
-    return f"{tasks} tasks held out, ± 95 %" if tasks > 1 else "one task held out: no interval"
-
-
-def _cell(mean: float, interval: float) -> str:
-    if not math.isfinite(mean):
-        return "diverged"
-    return f"{mean:.4g}" + (f" ± {interval:.2g}" if math.isfinite(interval) else "")

@@ -46,15 +46,16 @@ def test_what_was_trained_alone_is_resumed_alone(trained, capsys):
     assert "pretrained on all tasks" in capsys.readouterr().out
 
 
-def test_another_seed_does_not_overwrite_the_results(trained, capsys):
-    before = (trained / "results.csv").read_bytes()
-    assert numaml("evaluate", trained, "--seed", 5) == 0
-    assert "written to" in capsys.readouterr().out
-    assert (trained / "results.csv").read_bytes() == before
-    assert (trained / "results-seed-5.csv").read_bytes() != before
-    (trained / "results.csv").unlink()
-    assert numaml("evaluate", trained, "--seed", 0) == 0
-    assert (trained / "results.csv").read_bytes() == before
+def test_evaluating_writes_where_it_is_told_to_alone(trained, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    assert numaml("evaluate", trained, "--seed", 5, "--out", tmp_path / "five") == 0
+    assert f"written: {tmp_path / 'five' / 'results.csv'}" in capsys.readouterr().out
+    assert numaml("evaluate", trained, "--out", tmp_path / "again") == 0
+    assert numaml("evaluate", trained) == 0
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+    own = before[trained / "results.csv"]
+    assert (tmp_path / "again" / "results.csv").read_bytes() == own
+    assert (tmp_path / "five" / "results.csv").read_bytes() != own
 
 
 # Settings of another run, as somebody might copy them here.

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 
 from numaml import Learner
 from numaml.command import main as cli
-from numaml.experiments import runs, table
+from numaml.command import report
+from numaml.experiments import runs, table, ways
 from numaml.experiments.experiment import Trained
 from numaml.experiments.table import OwnTable
 from numaml.training.state import State
@@ -42,6 +44,21 @@ def write(path, rows, header=("pig", "feed", "week", "weight")):
     return path
 
 
+def read(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(autouse=True)
+def without_scikit_learn(monkeypatch):
+    """Its forest has tests of its own; loading it takes longer than all else here."""
+    monkeypatch.setattr(ways, "find_spec", lambda name: None)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(report, "draw", lambda *_: None)
+
+
 @pytest.fixture
 def data(tmp_path):
     return write(tmp_path / "pigs.csv", pigs())
@@ -58,14 +75,23 @@ def test_from_a_file_to_predictions(data, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "regression of weight; tasks: 7 to train on, 2 to validate with" in said
     assert ", 2 held out for the test, 1 dropped with too few rows" in said
-    assert "mean squared error, in the target's units; support rows: 5; 2 tasks held out, ±" in said
-    for name in ("MAML, exact", "first-order MAML", "pretrained on all tasks"):
+    assert "root mean square error, in the units of weight; support: 5 rows; 20 draws" in said
+    assert (
+        "from each of 2 tasks held out; ± 95 % over tasks; choices made on 2 tasks for va" in said
+    )
+    assert re.search(r"^verdict: .*(take it|excludes 0|hold out more tasks)", said, re.MULTILINE)
+    ways = {row["way"] for row in read(run / "results.csv")}
+    for name in ("MAML, exact", "first-order MAML", "one network for all, fine-tuned",
+                 "mean of the support", "ridge per task", "Gaussian process per task"):  # fmt: skip
         assert name in said
-    results = list(csv.DictReader((run / "results.csv").read_text().splitlines()))
-    assert len(results) == 3 * 11
-    assert (run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+        assert name in ways
+    assert len(read(run / "tasks.csv")) == 2 * len(ways)
+    for figure in ("learning_curve", "errors", "held_tasks"):
+        assert (run / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    before = sorted(path.name for path in run.iterdir())
     assert numaml("evaluate", run) == 0
     assert capsys.readouterr().out.strip() in said
+    assert sorted(path.name for path in run.iterdir()) == before
 
     learner = Learner.load(run / "learner.npz")
     assert learner.provenance["features"] == ["feed", "week"]
@@ -78,15 +104,21 @@ def test_from_a_file_to_predictions(data, tmp_path, capsys):
     assert (predicted == want).all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_learns_what_a_task_is(tmp_path):
-    """Adapted errors far below the unadapted, and below one network for all."""
+    """Adapted errors far below the unadapted, and below one network for all; α and K are kept."""
     data, run = write(tmp_path / "pigs.csv", pigs(40)), tmp_path / "run"
     some = ["--iterations", "400", "--hidden", "16"]
     assert numaml("train", data, *COLUMNS, "--out", run, *some) == 0
-    rows = list(csv.DictReader((run / "results.csv").read_text().splitlines()))
-    mse = {(row["learner"], int(row["steps"])): float(row["mse"]) for row in rows}
-    assert mse["exact", 3] < 0.5 * mse["exact", 0]
-    assert mse["exact", 3] < 0.5 * mse["pretrained", 0]
+    error = {row["way"]: float(row["error"]) for row in read(run / "results.csv")}
+    assert error["MAML, exact"] < 0.7 * error["MAML, exact, before adapting"]
+    assert error["MAML, exact"] < 0.7 * error["one network for all"]
+    learner = Learner.load(run / "learner.npz")
+    chosen = f"α {learner.alpha:g}, K {learner.steps}"
+    assert chosen in {
+        row["chosen"] for row in read(run / "tasks.csv") if row["way"] == "MAML, exact"
+    }
+    assert learner.provenance["alpha"] == 0.05
 
 
 def test_classes_by_text_and_by_choice(tmp_path, capsys):
@@ -100,7 +132,10 @@ def test_classes_by_text_and_by_choice(tmp_path, capsys):
     common = ["--task", "user", "--features", "a", "b", *SHORT, "--alone"]
     run = tmp_path / "text"
     assert numaml("train", data, "--target", "likes", *common, "--out", run) == 0
-    assert "accuracy; support rows: 5;" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "accuracy in % for likes; support: 5 rows;" in said
+    assert "majority of the support" in said
+    assert (run / "reliability.png").read_bytes().startswith(b"\x89PNG")
     assert Learner.load(run / "learner.npz").classes.tolist() == ["no", "yes"]
     run = tmp_path / "number"
     choice = ["--kind", "classification"]
@@ -111,6 +146,41 @@ def test_classes_by_text_and_by_choice(tmp_path, capsys):
     assert (learner.scaling.y_scale == 1).all()
     scores = State.load(run).scores
     assert all(0 <= score <= 1 for _, score in scores)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_task_is_held_out_once_in_folds(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    more = ["--folds", "3", "--alone", "--support", "first", "--tested", "3", "6"]
+    short = ["--iterations", "4", "--every", "2", "--hidden", "3", "--tasks", "2"]
+    assert numaml("train", data, *COLUMNS, "--out", run, *short, *more) == 0
+    said = capsys.readouterr().out
+    for shots in (3, 6):
+        assert f"support: the first {shots} rows; 20 draws from each of 11 tasks held out" in said
+    rows = [row for row in read(run / "tasks.csv") if row["way"] == "ridge per task"]
+    for shots in ("3", "6"):
+        own = [(row["task"], row["fold"]) for row in rows if row["shots"] == shots]
+        assert sorted(task for task, _ in own) == sorted(f"p{k}" for k in range(11))
+        assert sorted(fold for _, fold in own) == ["1"] * 4 + ["2"] * 4 + ["3"] * 3
+    for row in read(run / "predictions.csv"):  # the first weeks are known, later ones predicted
+        assert float(row["week"]) > int(row["shots"])
+    assert numaml("evaluate", run, "--shots", "4") == 0
+    said = capsys.readouterr().out
+    assert "the first 4 rows" in said
+    assert "the first 3 rows" not in said
+    config = runs.read(run / "fold-2")
+    parts = [config.parts(config.whole()) for config in (runs.read(run), config)]
+    held = [set(table.labels(part[2])) for part in parts]
+    assert not held[0] & held[1]
+    assert held[1] & set(table.labels(parts[1][1])) == set()
+    shutil.rmtree(run / "fold-3")
+    assert numaml("evaluate", run) == 2
+    error = capsys.readouterr().err
+    assert f"is not there; finish the run with numaml train table --resume {run}" in error
+    assert numaml("train", "--resume", run) == 0
+    shutil.copy(run / "config.json", run / "fold-3" / "config.json")
+    assert numaml("evaluate", run) == 2
+    assert "is of another run than" in capsys.readouterr().err
 
 
 def test_the_split_is_by_task(config):
@@ -138,16 +208,19 @@ def test_units_are_those_of_the_training_tasks(config, tmp_path):
 
 
 def test_errors_are_in_the_targets_units(config):
-    """The same learner in kilograms and in grams: a million times the squared error."""
+    """The same learner in kilograms and in grams: a thousand times the error."""
     theta = config.model.init(0)
 
-    def error(factor):
+    def outcome(factor):
         folder = Path(config.data).parent
         rows = [(*row[:3], float(row[3]) * factor) for row in pigs()]
         one = dataclasses.replace(config, data=str(write(folder / "unit.csv", rows))).prepared()
-        return table.errors_on_held_tasks(Trained(one, State(theta, None)), 0)
+        decision = OwnTable.results({"exact": Trained(one, State(theta, None))}, 0)
+        errors = decision.errors(5)
+        return errors["MAML, exact"], errors["ridge per task"], -one.validator()(theta)
 
-    assert error(1000) == pytest.approx(1e6 * error(1), rel=1e-9)
+    for kilograms, grams in zip(outcome(1), outcome(1000), strict=True):
+        assert grams == pytest.approx(1000 * kilograms, rel=1e-9)
 
 
 def test_the_order_of_rows_does_not_matter(config, tmp_path):
@@ -157,6 +230,7 @@ def test_the_order_of_rows_does_not_matter(config, tmp_path):
     assert dataclasses.replace(config, data=str(data)).prepared().checksum == config.checksum
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resuming_goes_on_with_the_same_data_only(data, tmp_path, capsys):
     run, whole = tmp_path / "run", tmp_path / "whole"
     for folder in (run, whole):
@@ -229,6 +303,7 @@ def test_a_bad_cell_is_named(data, tmp_path, capsys, case):
         ({"shots": 9}, "shots = 9 and queries = 5 need 14"),
         ({"small": "error"}, "group p11 has 3 rows"),
         ({"held": 0.96}, "has 11 tasks with rows enough; want one at least to train on"),
+        ({"folds": 12}, "want one at least to train on and one to test, in each of 12 folds"),
         ({"data": ""}, "where is the data"),
         ({"data": "nowhere.csv"}, "nowhere.csv is not there.*; if it has moved.*--data PATH"),
         ({"data": "nowhere.npz"}, "nowhere.npz is not there"),
@@ -249,6 +324,7 @@ def test_labels_that_hardly_repeat_are_no_classes(data, tmp_path, capsys):
         assert re.search(r"has \d+ different labels in 124 rows, e.g. '.*a decimal point", error)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_learned_is_said(tmp_path, capsys):
     rows = [(f"t{i % 6}", i, i // 6 % 7) for i in range(60)]
     file = write(tmp_path / "t.csv", rows, ("t", "x", "y"))
@@ -257,10 +333,11 @@ def test_what_is_learned_is_said(tmp_path, capsys):
     assert numaml(*arguments, *run) == 0
     said = capsys.readouterr().out
     assert "classification of y, 7 classes (0, 1, 2, 3, 4, …); tasks: 4 to train on" in said
-    assert "one task held out: no interval" in said
+    assert "20 draws from each of 1 task held out; one task: no interval" in said
     assert not re.search(r"^MAML.*(±|nan)", said, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_column_that_never_varies_is_ignored(tmp_path, capsys):
     rows = [(pig, 5, week, weight) for pig, _, week, weight in pigs()]
     data, run = write(tmp_path / "t.csv", rows), tmp_path / "run"
@@ -287,6 +364,7 @@ def test_a_configuration_without_columns_is_none(config, tmp_path, capsys):
     assert "is not a run's configuration: sizes is (0, 6, 1)" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_looks_like_no_label_is_named(tmp_path, capsys):
     rows = [(("NA", "null", "a", "b", "c", "d")[i % 6], i, ("?", "hi", "lo")[i // 6 % 3])
             for i in range(90)]  # fmt: skip
@@ -300,6 +378,7 @@ def test_what_looks_like_no_label_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("how", ["01", "+5", " 7", "9" * 19])
+@pytest.mark.usefixtures("undrawn")
 def test_adapt_takes_the_labels_that_train_took(tmp_path, how):
     """As they are written, whatever they are as numbers."""
     labels = [how, how.lstrip(" 0+") + "0", "1"]
@@ -326,6 +405,7 @@ def test_batch_normalisation_is_not_trained_on_one_row(data, tmp_path, capsys, f
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_learner_that_could_not_be_written_is_told_before_the_training(tmp_path, capsys):
     names = [f"{'x' * 480}{k}" for k in range(1500)]  # names of 0.7 MB, and as much again behind
     rows = [(f"t{i % 6}", i, *range(1500)) for i in range(72)]
