@@ -1,6 +1,39 @@
 """Model-Agnostic Meta-Learning in NumPy, every derivative by hand.
 
-`meta_gradient` is exact, second order included; `first_order_meta_gradient` is FOMAML.
+Read it: ``numaml/textbook.py`` is all of it on one page, ``numaml read`` every formula beside its
+code. The same to call:
+
+    MLP, ConvNet                    a network and its loss, of layers or of convolutions
+    Batch, Tasks                    the data of one task, of many
+    adapt                           the inner loop: φ_K of every task
+    meta_value, meta_gradient       the query loss after it, and its exact gradient
+    first_order_meta_gradient       FOMAML, under its own name
+    train, evaluate, accuracies     the outer loop; losses and accuracies step by step
+
+Check yours:
+
+    check                           judges anybody's gradients and names the mistake
+
+Use it on your tasks:
+
+    MAMLRegressor, MAMLClassifier   fit(x, y, groups), adapt(x, y): scikit-learn's manners
+    Grouped, split_groups           tasks from the rows of a table
+    FewShot, split_classes          tasks from labelled examples; omniglot, glyphs: such examples
+    Sinusoids                       the MAML paper's regression
+
+Ship it:
+
+    Learner, Adapted, Scaling       what is saved and adapted; after adaptation; its units
+    sharded                         a meta-gradient over threads, processes or machines
+    engine                          how a call runs
+
+``help(numaml.train)`` explains one of them; ``python -m numaml`` is the command. A call is
+
+>>> import numpy as np, numaml
+>>> model, tasks = numaml.MLP((1, 40, 40, 1)), numaml.Sinusoids()(np.random.default_rng(0))
+>>> value, gradient = numaml.meta_gradient(model, model.init(0), tasks, alpha=0.01, steps=1)
+>>> gradient.shape
+(1761,)
 """
 
 from typing import TYPE_CHECKING, Any

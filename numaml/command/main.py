@@ -9,6 +9,17 @@ from . import adapt, check, evaluate, read, train
 from .say import Parser, complain
 
 PROG = "numaml"
+FIRST_STEPS = """\
+first steps:
+  numaml check                    judge every formula on this machine, in a second
+  numaml read                     see every formula beside its lines of code
+  numaml train sinusoid           the MAML paper's regression, in two minutes
+  numaml train data.csv --task COLUMN --target COLUMN
+                                  tasks of yours: a row for each example
+
+'numaml COMMAND --help' explains a command; in Python, help(numaml) begins with
+a list of what there is.
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +48,9 @@ def _open_output() -> None:
 def _run(arguments: list[str] | None) -> int:
     try:
         given = sys.argv[1:] if arguments is None else arguments
+        if not given:
+            parser().print_help(sys.stderr)
+            return 2
         options = parser().parse_args(train.experiment_named(given))
         return int(options.run(options))
     except KeyboardInterrupt as stop:
@@ -58,7 +72,8 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROG,
         description="Model-Agnostic Meta-Learning in NumPy: exact meta-gradients, derived by hand.",
-        epilog=f"'{PROG} COMMAND --help' explains a command.",
+        epilog=FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -4,6 +4,7 @@ Nothing else in this room prints.
 """
 
 import argparse
+import re
 import sys
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -41,7 +42,32 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Show the usage, and what is wrong in one line."""
+        """Show the usage, and in one line what is wrong and what may have been meant."""
         self.print_usage(sys.stderr)
-        complain(f"{self.prog}: error: {message}")
+        complain(f"{self.prog}: error: {message}{meant(message, self)}")
         raise SystemExit(2)
+
+
+def meant(message: str, parser: argparse.ArgumentParser) -> str:
+    """A known word like the one that argparse complains of, if there is one."""
+    choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message)
+    option = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+    if choice:
+        word, known = choice[1], re.findall(r"[\w-]+", choice[2])
+    elif option:
+        word, known = option[1], sorted(options(parser))
+    else:
+        return ""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, known, 1)
+    return f". Did you mean {found[0]}?" if found else ""
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    """What a parser, and every parser under it, takes as options."""
+    names = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            names = names.union(*map(options, action.choices.values()))
+    return names

@@ -86,3 +86,27 @@ def test_a_complaint_about_options_is_a_line_too(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", WILD])
     assert clean(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("trian", ". Did you mean train?"),
+        ("train sinusiod", ". Did you mean sinusoid?"),
+        ("train sinusoid --activation rleu", ". Did you mean relu?"),
+        ("train sinusoid --iteratons 5", ". Did you mean --iterations?"),
+        ("evaluate run --sed=3", ". Did you mean --seed?"),
+        ("quux", "'check', 'read')"),
+        ("check --zzzz", "--zzzz"),
+    ],
+)
+def test_what_may_have_been_meant_is_said(typed, meant, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(typed.split())
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.endswith(f"{meant}\n")
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    assert cli.main([]) == 2
+    assert "first steps:" in capsys.readouterr().err
