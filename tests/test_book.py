@@ -234,3 +234,17 @@ def test_a_dead_link_is_found(tmp_path):
         "a.html: c.html leads nowhere",
         "a.html: https://a.b/c.js is elsewhere",
     ]
+
+
+# The gallery
+
+
+def test_every_topic_is_in_the_gallery_and_its_picture_too():
+    folder = ROOT / "examples"
+    gallery = (folder / "README.md").read_text(encoding="utf-8")
+    pictures = set(re.findall(r"!\[[^\]]+\]\((\w+)/[\w.-]+\.png\)", gallery))
+    for topic in sorted(path.parent for path in folder.glob("*/README.md")):
+        name = topic.name
+        assert f"]({name}/README.md)" in gallery, f"examples/README.md does not lead to {name}"
+        drawn = any(topic.glob("*.png"))
+        assert name in pictures or not drawn, f"examples/README.md shows no picture of {name}"

@@ -511,3 +511,17 @@ def test_the_pigs_are_those_of_the_package():
     assert (week.shape, len(set(pig.tolist()))) == ((861, 1), 72)
     assert (week.min(), week.max()) == (1, 12)
     assert 10 < weight.min() < weight.max() < 130
+
+
+def test_the_gallery_draws_what_the_examples_do_not(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib, which draws, is not installed")
+    import gallery
+
+    assert gallery.main(["--quick", "--out", str(tmp_path)]) == 0
+    for name in ("verify", "cluster", "embed"):
+        assert written(tmp_path / name) == {f"{name}.png"}
+    reports = gallery.errors()
+    assert {name: report.verdict for name, report in reports.items()} == {
+        "exact": "right",
+        "first-order": "wrong",
+    }

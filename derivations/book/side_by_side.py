@@ -19,9 +19,9 @@ STYLE = Path(__file__).with_name("static") / "side-by-side.css"
 TOKEN = re.compile(r"\s*(\w+(?:\[[^\]]*\])?|[^\w\s])")  # z[l - 1] is one
 TANGENT = re.compile(r"^R\{([A-Z]\d+)\}")
 NAMES = {"textbook": "Textbook", "library": "Library"}
-NOT_THERE = "The textbook does without it: it multiplies out every weight."
+NOT_THERE = "The textbook, which is plain MAML with dense matrices, does without it."
 LEAD = (
-    "Each row is one formula. On the left it stands as it was derived, then the lines of the "
+    "Each row is one formula. First it stands as it was derived, then the lines of the "
     "<em>textbook</em>, which is exact MAML on one page, and those of the <em>library</em>, which "
     "are run. Below: the check that judges the library's lines by a method that does not use the "
     "formula, with its error, and a bug that was planted in these lines and caught by that check."
