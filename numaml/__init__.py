@@ -56,12 +56,14 @@ if TYPE_CHECKING:
     from .data import omniglot
     from .data.grouped import Grouped, split_groups
     from .learners.estimators import MAMLClassifier, MAMLRegressor
+    from .learners.scoring import AdaptedScorer
     from .training.evaluation import accuracies, evaluate
     from .training.outer import train
 else:
     # What adapting a learner does not need is loaded when it is first asked for.
     LATER = {
         **dict.fromkeys(("MAMLClassifier", "MAMLRegressor"), "learners.estimators"),
+        "AdaptedScorer": "learners.scoring",
         **dict.fromkeys(("Grouped", "split_groups"), "data.grouped"),
         **dict.fromkeys(("accuracies", "evaluate"), "training.evaluation"),
         "train": "training.outer",
@@ -84,6 +86,7 @@ else:
 __all__ = [
     "MLP",
     "Adapted",
+    "AdaptedScorer",
     "Batch",
     "ConvNet",
     "FewShot",

@@ -235,7 +235,7 @@ def test_a_full_disk_is_one_line_of_the_command(tmp_path, capsys):
     assert numaml_command("train", "sinusoid", "--resume", tmp_path / "run", "--alone") == 0
     capsys.readouterr()
     with no_file_above(10):
-        assert numaml_command("evaluate", tmp_path / "run") == 2
+        assert numaml_command("evaluate", tmp_path / "run", "--out", tmp_path / "new") == 2
     printed = capsys.readouterr()
     assert "results.csv cannot be written" in printed.err
     assert "MAML, exact" in printed.out

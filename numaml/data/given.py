@@ -47,6 +47,8 @@ def _native(given: Any, name: str) -> Array:
     """An array as NumPy makes it, without masks and in the machine's byte order."""
     if type(given) is not np.ndarray:
         _refuse_masked(given, name)
+        if hasattr(given, "toarray"):  # SciPy's
+            raise TypeError(f"{name} is a sparse array; want a dense one: {name}.toarray()")
         given = np.asarray(given)
     dtype = given.dtype
     if dtype.kind in "fc" and dtype.itemsize > LARGEST[dtype.kind]:

@@ -22,3 +22,16 @@ class Scaling(NamedTuple):
     x_scale: Array
     y_mean: Array
     y_scale: Array
+
+
+def limits(x: Array) -> dict[str, list[float]]:
+    """The least and the largest number of every column, as a learner's provenance keeps them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numaml.data.scaling import limits
+    >>> limits(np.array([[1.0, 7.0], [3.0, 5.0]]))
+    {'least': [1.0, 5.0], 'most': [3.0, 7.0]}
+    """
+    return {"least": x.min(0).tolist(), "most": x.max(0).tolist()}

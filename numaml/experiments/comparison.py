@@ -12,27 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.grouped import Grouped, only
-from ..data.tasks import Batch, Tasks
+from ..data.tasks import Tasks
+from ..learners.held import DRAWS, Candidate, Held, Measures, Way, chosen, measured
 from ..training.evaluation import mean_and_interval
-from .ways import Candidate, Way
 
 Array = np.ndarray[Any, Any]
-Measures = dict[str, Array]  # by name, (tasks,) each
-
-DRAWS = 20  # of support and query rows from every task
-TINY = 1e-15  # what a probability of 0 counts as in the log loss
-
-
-class Held(NamedTuple):
-    """Tasks held out, in standard units: DRAWS draws of the first, then of the second, …"""
-
-    names: Array  # (tasks,)
-    drawn: Tasks
-
-    def per_task(self, values: Array) -> Array:
-        """Means over draws and what is behind them: (tasks,) from (tasks · DRAWS, …)."""
-        return np.asarray(values.reshape(len(self.names), -1).mean(1))
 
 
 class Outcome(NamedTuple):
@@ -40,53 +24,8 @@ class Outcome(NamedTuple):
 
     chosen: str
     measures: Measures
-    predicted: Array  # (tasks · DRAWS, n), or with probabilities (…, classes)
+    predicted: Array  # (tasks · DRAWS, n, 1), or probabilities (…, classes)
     candidate: Callable[[Tasks], Candidate]  # the same for other tasks
-
-
-def drawn(source: Grouped, seed: Sequence[int]) -> Held:
-    """The same number of draws from each of a source's tasks, each by a seed of its own."""
-    names, found = np.unique(source.groups), list[Tasks]()
-    for number, name in enumerate(names):
-        one = only(source, source.groups == name, tasks=DRAWS)
-        found.append(one(np.random.default_rng([*seed, number])))
-
-    def joined(part: str) -> Batch:
-        batches = [getattr(one, part) for one in found]
-        return Batch(*(np.concatenate([getattr(b, axis) for b in batches]) for axis in "xy"))
-
-    return Held(names, Tasks(joined("support"), joined("query")))
-
-
-def measured(held: Held, predicted: Array) -> Measures:
-    """Errors of each task, the one that decides first; what is no number counts as infinite.
-
-    Of numbers, the root mean square error, and the mean square error over that of the mean of all
-    rows trained on, 1 − R². Of probabilities, the share of wrong ones, and the log loss.
-    """
-    y = held.drawn.query.y
-    if predicted.ndim > y.ndim:  # classes and their probabilities
-        true = np.take_along_axis(predicted, y[..., None], -1)[..., 0]
-        found = {
-            "wrong": held.per_task(predicted.argmax(-1) != y),
-            "log loss": held.per_task(-np.log(np.maximum(true, TINY))),
-        }
-        lost = held.per_task(~np.isfinite(true)) > 0
-    else:
-        square = held.per_task((predicted - y[..., 0]) ** 2)
-        found = {"error": np.sqrt(square), "square": square}
-        lost = ~np.isfinite(square)
-    return {name: np.where(lost, np.inf, one) for name, one in found.items()}
-
-
-def chosen(way: Way, held: Held) -> int:
-    """The number of the candidate whose mean errors over tasks are least."""
-    with np.errstate(all="ignore"):  # what runs away is not chosen
-        scores = [
-            tuple(float(one.mean()) for one in measured(held, predicted).values())
-            for _, predicted in way(held.drawn)
-        ]
-    return scores.index(min(scores))
 
 
 def compared(ways: Mapping[str, Way], choosing: Held, test: Held) -> dict[str, Outcome]:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.scaling import Scaling
-from .comparison import DRAWS, Difference, Held, Outcome, difference, rows_of, verdict
+from ..learners.held import DRAWS, Held
+from .comparison import Difference, Outcome, difference, rows_of, verdict
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -128,7 +129,7 @@ def _interval(errors: Array) -> float:
 
 def _nothing(parts: Sequence[Part]) -> float:
     """The mean square error, in standard units, of the mean of all rows trained on."""
-    squares = [part.held.per_task(part.held.drawn.query.y[..., 0] ** 2) for part in parts]
+    squares = [part.held.per_task(part.held.drawn.query.y**2) for part in parts]
     return float(np.concatenate(squares).mean())
 
 

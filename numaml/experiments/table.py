@@ -18,17 +18,28 @@ from ..data.given import cut, enough, listed
 from ..data.grouped import IGNORED, SUPPORTS, Grouped, only, standardise, standardised
 from ..data.scaling import Scaling
 from ..data.tables import READERS, is_table, read_table
+from ..learners.held import (
+    MOST_CHOOSING,
+    STEPS,
+    Held,
+    Way,
+    adapting,
+    as_it_is,
+    drawn,
+    error_after,
+    rate_and_steps,
+    rates_beside,
+)
 from ..learners.learner import Learner
 from ..network.mlp import MLP
-from .comparison import Held, chosen, compared, drawn, measured
+from .comparison import compared
 from .decision import Decision, Part, Row
 from .decision_figures import errors, held_tasks, reliability
 from .experiment import LEARNERS, Array, Experiment, Trained, Validator
 from .figures import learning_curve
 from .settings import setting
-from .ways import RATES, STEPS, Way, adapting, as_it_is, baselines
+from .ways import baselines
 
-MOST_CHOOSING = 100  # tasks at most that choices are made on
 FILES = " or ".join(READERS)
 
 
@@ -204,9 +215,8 @@ class OwnTable(Experiment):
     def _choosing(self, whole: Grouped, shots: int) -> Held:
         """Draws of the tasks that choices are made on: for validation, else to train on."""
         train, validation, _ = self.parts(whole)
-        source = validation or train
-        some = np.isin(source.groups, labels(source)[:MOST_CHOOSING])
-        return drawn(only(source, some, shots=shots), [self.seed, 1])
+        source = dataclasses.replace(validation or train, shots=shots)
+        return drawn(source, [self.seed, 1], MOST_CHOOSING)
 
     def validator(self) -> Validator | None:
         """Accuracy, or minus the error in the target's units, always on the same draws."""
@@ -217,8 +227,7 @@ class OwnTable(Experiment):
         steps = 0 if self.learner == "pretrained" else self.steps  # each as it is trained
 
         def score(theta: Array) -> float:
-            ((_, predicted),) = adapting(self.model, theta, (self.alpha,), steps, steps)(held.drawn)
-            error = next(iter(measured(held, predicted).values())).mean()
+            error = error_after(self.model, theta, self.alpha, steps, held)
             return float(1 - error if self.classes else -unit * error)
 
         return score
@@ -231,18 +240,14 @@ class OwnTable(Experiment):
     def finished(self, theta: Array) -> Learner:
         """The learner with its columns, classes and units, and α and K as validation chose them."""
         whole = self.whole()
-        rates, held = self._rates(), self._choosing(whole, self.shots)
-        number = chosen(adapting(self.model, theta, rates, STEPS), held)
-        rate, steps = rates[number // (STEPS + 1)], number % (STEPS + 1)
+        held = self._choosing(whole, self.shots)
+        rate, steps = rate_and_steps(self.model, theta, self.alpha, held)
         return dataclasses.replace(self._shipped(theta, whole), alpha=rate, steps=steps)
 
     def _shipped(self, theta: Array, whole: Grouped) -> Learner:
         classes = np.array(self.classes) if self.classes else None
         scaling = self.scaling(whole)
         return dataclasses.replace(super().finished(theta), scaling=scaling, classes=classes)
-
-    def _rates(self) -> tuple[float, ...]:
-        return tuple(sorted({self.alpha, *RATES}))
 
     def about(self) -> str:
         """What is learned, and from which tasks."""
@@ -319,7 +324,7 @@ def _ways(own: Sequence[Trained[OwnTable]]) -> dict[str, Way]:
     found = dict[str, Way]()
     for number, one in enumerate(own):
         model, theta, name = one.experiment.model, one.theta, LEARNERS[one.experiment.learner]
-        adapts = adapting(model, theta, one.experiment._rates(), STEPS)
+        adapts = adapting(model, theta, rates_beside(one.experiment.alpha), STEPS)
         if one.experiment.learner == "pretrained":
             found["one network for all"] = as_it_is(model, theta)
             name = "one network for all, fine-tuned"

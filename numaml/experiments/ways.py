@@ -1,8 +1,6 @@
-"""Ways to predict a task from a few of its rows: learners after adaptation, and plain baselines.
+"""Ways to predict a task from a few of its rows without meta-learning: what MAML has to beat.
 
-A way is called with tasks in standard units and gives its candidates one after another, each with
-what is chosen in words: numbers (T, n) or probabilities (T, n, classes) for the query. What is
-chosen is chosen elsewhere, on validation tasks, for all ways alike.
+Each is a `numaml.learners.held.Way`, whose choices are made on validation tasks as MAML's are.
 """
 
 import itertools
@@ -14,44 +12,15 @@ import numpy as np
 
 from ..data.grouped import Grouped
 from ..data.tasks import Tasks
+from ..learners.held import RATES, Candidate, Way, adapting
 from ..network.mlp import MLP
-from ..training.evaluation import adapted
 
 Array = np.ndarray[Any, Any]
-Candidate = tuple[str, Array]
-Way = Callable[[Tasks], Iterator[Candidate]]
 
-RATES = (0.01, 0.03, 0.1, 0.3, 1.0)  # of inner steps, beside the one of training
-STEPS, LONG = 30, 100  # inner steps at most: from what was trained, and from scratch
+LONG = 100  # inner steps at most, from scratch
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 LENGTHS, NOISES = (0.5, 1.0, 2.0, 4.0), (0.01, 0.1, 1.0)
 TREES, SHRINKAGES, TRUSTS = 100, (0.0, 1.0, 3.0, 10.0), (0.0, 0.3, 1.0)
-
-
-def adapting(model: MLP, theta: Array, rates: tuple[float, ...], steps: int, least: int = 0) -> Way:
-    """A network after ``least`` … ``steps`` inner steps at each of some rates."""
-
-    def way(tasks: Tasks) -> Iterator[Candidate]:
-        for rate in rates:
-            for k, (phi, query) in enumerate(adapted(model, theta, tasks, rate, steps)):
-                if k >= least:
-                    yield f"α {rate:g}, K {k}", outcome(model, model.predict(phi, query))
-
-    return way
-
-
-def as_it_is(model: MLP, theta: Array) -> Way:
-    """A network without any step."""
-    return lambda tasks: iter([("", outcome(model, model.predict(theta, tasks.query.x)))])
-
-
-def outcome(model: MLP, u: Array) -> Array:
-    """Numbers (T, n), or probabilities, from a network's outputs (T, n, n_out)."""
-    u = np.asarray(u)
-    if model.loss != "cross_entropy":
-        return u[..., 0]
-    e = np.exp(u - u.max(-1, keepdims=True))
-    return np.asarray(e / e.sum(-1, keepdims=True))
 
 
 def baselines(train: Grouped, model: MLP, seed: int) -> dict[str, Way]:
@@ -80,7 +49,7 @@ def baselines(train: Grouped, model: MLP, seed: int) -> dict[str, Way]:
 
 
 def _mean(tasks: Tasks) -> Array:
-    return np.broadcast_to(tasks.support.y.mean(1), tasks.query.y.shape[:2])
+    return np.broadcast_to(tasks.support.y.mean(1, keepdims=True), tasks.query.y.shape)
 
 
 def _shares(train: Grouped, classes: int) -> Way:
@@ -108,7 +77,7 @@ def ridge(tasks: Tasks) -> Iterator[Candidate]:
     x, query = support.x - mean, tasks.query.x - mean
     for penalty in PENALTIES:
         w = np.linalg.solve(x @ x.mT + penalty * np.eye(x.shape[1]), y - level)
-        yield f"penalty {penalty:g}", (query @ x.mT @ w + level)[..., 0]
+        yield f"penalty {penalty:g}", query @ x.mT @ w + level
 
 
 def gaussian_process(tasks: Tasks) -> Iterator[Candidate]:
@@ -118,7 +87,7 @@ def gaussian_process(tasks: Tasks) -> Iterator[Candidate]:
     for length, noise in itertools.product(LENGTHS, NOISES):
         kernel, towards = (1 + np.exp(-0.5 * one / length**2) for one in (near, far))
         w = np.linalg.solve(kernel + noise * np.eye(x.shape[1]), tasks.support.y)
-        yield f"length {length:g}, noise {noise:g}", (towards @ w)[..., 0]
+        yield f"length {length:g}, noise {noise:g}", towards @ w
 
 
 def _squares(a: Array, b: Array) -> Array:
@@ -141,7 +110,7 @@ def forest(train: Grouped, classes: int, seed: int) -> Way:
     def predicted(x: Array) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         if not counted:
-            return np.asarray(trees.predict(rows).reshape(x.shape[:2]))
+            return np.asarray(trees.predict(rows).reshape(*x.shape[:2], 1))
         p = np.full((len(rows), classes), 1 / (100 * classes))  # no class is impossible
         p[:, trees.classes_] += trees.predict_proba(rows)
         return np.asarray(p / p.sum(-1, keepdims=True)).reshape(*x.shape[:2], classes)
@@ -158,7 +127,7 @@ def _moved(predicted: Callable[[Array], Array], counted: bool) -> Way:
                 p = new * ((_counted(tasks, mean) / mean) ** trust)[:, None]
                 yield f"power {trust:g}", p / p.sum(-1, keepdims=True)
             return
-        missed = (tasks.support.y[..., 0] - known).sum(1, keepdims=True)
+        missed = (tasks.support.y - known).sum(1, keepdims=True)
         for shrinkage in SHRINKAGES:
             yield f"shrinkage {shrinkage:g}", new + missed / (known.shape[1] + shrinkage)
 

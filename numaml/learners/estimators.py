@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ..data import given
-from ..data.grouped import Grouped, standardise, standardised
-from ..data.scaling import Scaling
+from ..data.grouped import Grouped, only, standardise, standardised
+from ..data.scaling import Scaling, limits
 from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..network.mlp import MLP
 from ..network.settings import check_name
 from ..training.outer import train
+from ..training.state import State
+from .held import MOST_CHOOSING, Held, drawn, error_after, rate_and_steps
 from .learner import Adapted, Learner
+from .scoring import adapted_predictions
 
 Array = np.ndarray[Any, Any]
 
@@ -41,22 +46,27 @@ class _Estimator:
     activation: str = "relu"
     norm: str | None = None
     alpha: float = 0.05
-    steps: int = 5
+    steps: int = 3
     beta: float = 1e-3
     shots: int = 5
     queries: int = 5
     tasks: int = 25
-    iterations: int = 2000
+    iterations: int = 5000
     meta_gradient: str = "exact"
-    decay: bool = False
+    decay: bool = True
     standardise: bool = True
     small: str = "drop"
+    support: str = "random"
+    validation: float = 0.1
+    every: int = 250
+    verbose: int = 0
     random_state: Any = None
     learner_: Learner = field(init=False, repr=False)
     n_features_in_: int = field(init=False, repr=False)
     feature_names_in_: Array = field(init=False, repr=False)  # where x had names
     dropped_: int = field(init=False, repr=False)
     meta_values_: list[float] = field(init=False, repr=False)
+    scores_: list[tuple[int, float]] = field(init=False, repr=False)
     _flat: bool = field(init=False, repr=False)  # whether y was (n,)
 
     loss: ClassVar[str]
@@ -96,29 +106,82 @@ class _Estimator:
             raise TypeError(f"hidden is {self.hidden!r}; want integers, e.g. (40, 40)")
         given.enough(self.norm, shots=self.shots, queries=self.queries)
         given.same_rows(x, y=y, groups=groups)
-        flat, named = np.ndim(y) == 1, _named(x, y, groups)
-        y, classes = self._targets(y)
-        source = Grouped(x, y, groups, self.shots, self.queries, self.tasks, self.small)
-        n_in = source.x.shape[1]
-        n_out = source.y.shape[1] if classes is None else len(classes)
-        model = MLP((n_in, *self.hidden, n_out), self.activation, self.loss, self.norm)
-        scaling = self._scaling(source, n_out) if self.standardise else None
-        dtype = np.float32 if source.x.dtype == np.float32 else np.float64
-        rng = _generator(self.random_state)
-        theta = model.init(rng, dtype)
-        about = {"estimator": type(self).__name__, "meta_gradient": self.meta_gradient, **named}
-        start = Learner(model, theta, self.alpha, self.steps, scaling, classes, about)
-        state = train(
-            model, theta, standardised(source, scaling, dtype), alpha=self.alpha, steps=self.steps,
-            iterations=self.iterations, beta=self.beta, decay=self.decay, rng=rng,
-            gradient=GRADIENTS[self.meta_gradient],
-        )  # fmt: skip
-        self.learner_, self._flat = replace(start, theta=state.theta), flat
-        self.n_features_in_, self.dropped_, self.meta_values_ = n_in, source.dropped, state.values
+        named = _named(x, y, groups)
+        flat, (y, classes) = np.asarray(y).ndim == 1, self._targets(y)
+        sizes = self.shots, self.queries, self.tasks, self.small, self.support
+        whole, rng = Grouped(x, y, groups, *sizes), _generator(self.random_state)
+        source, kept, seed = self._parts(whole, rng)
+        start = self._start(source, classes, named, rng)
+        held = None
+        if kept is not None:
+            held = drawn(self._scaled(kept, start), [seed], MOST_CHOOSING)
+        state = self._trained(start, self._scaled(source, start), held, rng)
+        self.learner_, self._flat = _finished(start, state, held), flat
+        self.n_features_in_, self.dropped_ = source.x.shape[1], whole.dropped
+        self.meta_values_, self.scores_ = state.values, state.scores
         vars(self).pop("feature_names_in_", None)
         if "features" in named:
             self.feature_names_in_ = np.array(named["features"], object)
         return self
+
+    def _parts(
+        self, whole: Grouped, rng: np.random.Generator
+    ) -> tuple[Grouped, Grouped | None, int]:
+        """Groups to train on, groups for validation, and a seed for draws of these."""
+        if not isinstance(self.validation, Real) or not 0 <= self.validation < 1:
+            raise ValueError(f"validation is {self.validation!r}; want a share from 0, below 1")
+        names = np.unique(whole.groups)
+        count = min(math.ceil(self.validation * len(names)), len(names) - 1)
+        if count == 0:
+            return whole, None, 0
+        seed = int(rng.integers(2**32))
+        back = np.isin(whole.groups, np.random.default_rng(seed).permutation(names)[:count])
+        return only(whole, ~back), only(whole, back), seed
+
+    def _start(
+        self, source: Grouped, classes: Any, named: dict[str, Any], rng: np.random.Generator
+    ) -> Learner:
+        """The learner before training."""
+        n_in = source.x.shape[1]
+        n_out = source.y.shape[1] if classes is None else len(classes)
+        model = MLP((n_in, *self.hidden, n_out), self.activation, self.loss, self.norm)
+        scaling = self._scaling(source, n_out) if self.standardise else None
+        theta = model.init(rng, np.float32 if source.x.dtype == np.float32 else np.float64)
+        about = {"estimator": type(self).__name__, "meta_gradient": self.meta_gradient, **named}
+        about["range"] = limits(source.x)
+        return Learner(model, theta, self.alpha, self.steps, scaling, classes, about)
+
+    def _trained(
+        self, start: Learner, source: Grouped, held: Held | None, rng: np.random.Generator
+    ) -> State:
+        model, scores = start.model, list[float]()
+
+        def validate(theta: Array) -> float:
+            assert held is not None  # noqa: S101  # it is called only then
+            scores.append(-error_after(model, theta, self.alpha, self.steps, held))
+            return scores[-1]
+
+        def progress(iteration: int, value: float) -> None:
+            if self.verbose and iteration % every == 0:
+                told = f", last validation error {-scores[-1]:.3g}" if scores else ""
+                sys.stdout.write(
+                    f"step {iteration} of {self.iterations}: meta-value {value:.3g}{told}\n"
+                )
+
+        every = self.every
+        if isinstance(self.iterations, int) and isinstance(every, int):
+            every = max(1, min(every, self.iterations))
+        return train(
+            model, start.theta, source, alpha=self.alpha, steps=self.steps, every=every,
+            iterations=self.iterations, beta=self.beta, decay=self.decay, rng=rng,
+            gradient=GRADIENTS[self.meta_gradient], progress=progress,
+            validate=None if held is None else validate,
+        )  # fmt: skip
+
+    @staticmethod
+    def _scaled(source: Grouped, start: Learner) -> Grouped:
+        """In standard units, as the learner takes them."""
+        return standardised(source, start.scaling, start.theta.dtype)
 
     def adapt(self, x: Any, y: Any, steps: int | None = None) -> Adapted:
         """Adapt to one group, seen in training or not, from a few of its rows.
@@ -177,9 +240,11 @@ class _Estimator:
         x, y : arrays or tables
             As for `fit`.
         groups : (n,) array, optional
-            With it, the estimator is adapted to the first ``shots`` rows of each group and
-            predicts its others; groups with fewer rows count for nothing. Without it, it predicts
-            all rows without adapting, which says little of what it is for.
+            With it, the estimator is adapted to ``shots`` rows of each group and predicts its
+            others: the first rows where ``support="first"``, else rows drawn by the seed 0 and the
+            group's place among the sorted labels. Groups with fewer rows count for nothing.
+            Without groups it predicts all rows without adapting, which says little of what it is
+            for.
 
         Returns
         -------
@@ -193,19 +258,8 @@ class _Estimator:
         """
         if groups is None:
             return self._score(self._values(y), self.predict(x))
-        given.same_rows(x, y=y, groups=groups)
-        learner, x, y = self._fitted(), self._inputs(x), self._known_targets(y)
-        true, predicted = [], []
-        known, numbers = given.numbered(groups, "groups")
-        for group in range(len(known)):
-            rows = np.flatnonzero(numbers == group)
-            support, query = rows[: self.shots], rows[self.shots :]
-            if len(query):
-                true.append(y[query])
-                predicted.append(learner.adapt(x[support], y[support]).predict(x[query]))
-        if not true:
-            raise ValueError(f"no group has more than shots = {self.shots} rows; want more of one")
-        return self._score(np.concatenate(true), np.concatenate(predicted))
+        self._fitted()
+        return self._score(*adapted_predictions(self, x, y, groups))
 
     def set_fit_request(self, *, groups: Any = True) -> Self:
         """Say whether scikit-learn's metadata routing gives ``groups`` to `fit`, as it does.
@@ -235,6 +289,8 @@ class _Estimator:
             request = MetadataRequest(owner=self)
             for method in (request.fit, request.score):
                 method.add_request(param="groups", alias=True)
+            # A pipeline hands None of these to every last step.
+            request.score.add_request(param="sample_weight", alias=None)
             return request
         return self._metadata_request  # which scikit-learn's clone copies under this name
 
@@ -294,6 +350,11 @@ class _Estimator:
         """x with its columns in the order of training."""
         learner = self._fitted()
         x = given.numbers(given.table(x, "x", learner.provenance.get("features")), "x")
+        if x.ndim == 2 and x.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {x.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"  # scikit-learn's own words
+            )
         if x.ndim == 2:
             given.differing(x, learner.model.norm, "x")
         return x
@@ -311,6 +372,15 @@ class _Estimator:
             error = NotFittedError if sklearn is None else sklearn.NotFittedError
             raise error(f"this {type(self).__name__} is not fitted; call fit(x, y, groups) first")
         return self.learner_
+
+
+def _finished(start: Learner, state: State, held: Held | None) -> Learner:
+    """The learner with the best meta-parameters, α and K by validation, or else the last ones."""
+    theta = state.theta if state.best is None else state.best
+    if held is None:
+        return replace(start, theta=theta)
+    alpha, steps = rate_and_steps(start.model, theta, start.alpha, held)
+    return replace(start, theta=theta, alpha=alpha, steps=steps)
 
 
 def _named(x: Any, y: Any, groups: Any) -> dict[str, Any]:
@@ -341,7 +411,7 @@ class MAMLRegressor(_Estimator):
     alpha : float
         Inner learning rate.
     steps : int
-        Inner steps K, in training and in `adapt`.
+        Inner steps K in training; `adapt` takes as many as did best on the groups for validation.
     beta : float
         Outer learning rate, Adam's.
     shots, queries : int
@@ -354,12 +424,23 @@ class MAMLRegressor(_Estimator):
     meta_gradient : str
         "exact", or "first-order", which is cheaper and leaves out the second derivatives.
     decay : bool
-        Let beta fall linearly to 0.
+        Let beta fall linearly to 0 at the last iteration.
     standardise : bool
         Whether columns of x, and y, are standardised by the training rows' mean and deviation.
         Then alpha's default does whatever the units; the user's own are what goes in and out.
     small : str
         What becomes of groups with fewer than shots + queries rows: "drop" or "error".
+    support : str
+        Which rows of a group are its support: "random", or "first" as in a time series, where the
+        queries come later. So in training, validation and `score`.
+    validation : float
+        Share of the groups that training does not see and that choose, by their error after
+        adaptation, among the meta-parameters after every ``every`` iterations (early stopping),
+        and then α and K of `adapt`. With 0 there are none, and the last ones are taken.
+    every : int
+        Iterations between two validations.
+    verbose : int
+        1 prints a line at each of them.
     random_state : None, int or numpy Generator
         None gives another result each time; a generator is advanced.
 
@@ -375,13 +456,17 @@ class MAMLRegressor(_Estimator):
         Number of groups that were too small to train on.
     meta_values_ : list of float
         The loss after adaptation, of every iteration.
+    scores_ : list of (int, float)
+        Iterations and minus the error of validation after ``steps`` steps: the root mean square
+        error in standard units, or the share of wrong classes.
 
     Notes
     -----
     What scikit-learn asks of an estimator is there (``get_params``, ``set_params``, clones, tags),
     except that ``fit`` needs groups. Tell how good the predictions are on groups that training did
     not see: `numaml.split_groups`, or scikit-learn's ``GroupKFold``. With its metadata routing on,
-    its grid search gives the groups to `fit` and to `score`, which adapts to each of them.
+    its grid search and its pipelines give the groups to `fit` and to `score`, which adapts to each
+    of them; `numaml.AdaptedScorer` does the same with another metric.
 
     References
     ----------
@@ -438,14 +523,14 @@ class MAMLClassifier(_Estimator):
     ----------
     hidden, activation, norm, alpha, steps, beta, shots, queries, tasks, iterations
         As for `MAMLRegressor`.
-    meta_gradient, decay, standardise, small, random_state
+    meta_gradient, decay, standardise, small, support, validation, every, verbose, random_state
         As for `MAMLRegressor`; y is not standardised.
 
     Attributes
     ----------
     classes_ : (number of classes,) array
         Labels, sorted.
-    learner_, n_features_in_, dropped_, meta_values_
+    learner_, n_features_in_, dropped_, meta_values_, scores_
         As for `MAMLRegressor`.
 
     References

@@ -7,18 +7,10 @@ import pytest
 
 from numaml import MLP, Batch, Grouped, Scaling, Tasks
 from numaml.experiments import ways
-from numaml.experiments.comparison import (
-    DRAWS,
-    Held,
-    Outcome,
-    chosen,
-    compared,
-    difference,
-    drawn,
-    measured,
-    verdict,
-)
+from numaml.experiments.comparison import Outcome, compared, difference, verdict
 from numaml.experiments.decision import Decision, Part
+from numaml.learners import held as held_tasks
+from numaml.learners.held import DRAWS, Held, chosen, drawn, measured
 
 
 def tasks(classes=0, seed=0):
@@ -47,20 +39,20 @@ def test_ridge_and_gaussian_process_are_scikit_learns():
     support, query = given.support, given.query
     for words, predicted in ways.ridge(given):
         ridge = linear.Ridge(float(words.split()[-1])).fit(support.x[2], support.y[2, :, 0])
-        np.testing.assert_allclose(predicted[2], ridge.predict(query.x[2]), rtol=1e-9)
+        np.testing.assert_allclose(predicted[2], ridge.predict(query.x[2])[:, None], rtol=1e-9)
     for words, predicted in ways.gaussian_process(given):
         length, noise = (float(word.split()[-1]) for word in words.split(","))
         kernel = ConstantKernel(1.0) + RBF(length * 2**0.5)  # distances are means over features
         process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)
         process.fit(support.x[5], support.y[5, :, 0])
-        np.testing.assert_allclose(predicted[5], process.predict(query.x[5]), rtol=1e-6)
+        np.testing.assert_allclose(predicted[5], process.predict(query.x[5])[:, None], rtol=1e-6)
 
 
 def test_means_and_shares_by_hand():
     given = tasks()
     found = ways.baselines(source(), MLP((2, 3, 1)), 0)
     ((_, mean),) = found["mean of the support"](given)
-    assert mean[3].tolist() == pytest.approx([given.support.y[3].mean()] * 3)
+    assert mean[3, :, 0].tolist() == pytest.approx([given.support.y[3].mean()] * 3)
     given, rows = tasks(3), source(3)
     model = MLP((2, 3, 3), loss="cross_entropy")
     ((_, shares),) = ways.baselines(rows, model, 0)["majority of the support"](given)
@@ -91,13 +83,13 @@ def test_a_forest_is_moved_towards_the_support(classes):
 def test_a_network_adapts_at_each_rate_and_step():
     model, given = MLP((2, 3, 1), "tanh"), tasks()
     theta = model.init(0)
-    found = dict(ways.adapting(model, theta, (0.1, 0.3), 2, 1)(given))
+    found = dict(held_tasks.adapting(model, theta, (0.1, 0.3), 2, 1)(given))
     assert list(found) == ["α 0.1, K 1", "α 0.1, K 2", "α 0.3, K 1", "α 0.3, K 2"]
     _, gradient, _ = model.linearize(theta, given.support)
     once = model.predict(theta - 0.3 * np.asarray(gradient), given.query.x)
-    np.testing.assert_allclose(found["α 0.3, K 1"], once[..., 0])
-    ((_, before),) = ways.as_it_is(model, theta)(given)
-    np.testing.assert_allclose(before, model.predict(theta, given.query.x)[..., 0])
+    np.testing.assert_allclose(found["α 0.3, K 1"], once)
+    ((_, before),) = held_tasks.as_it_is(model, theta)(given)
+    np.testing.assert_allclose(before, model.predict(theta, given.query.x))
 
 
 def held(count=7, **changes):
@@ -120,15 +112,15 @@ def test_draws_are_the_same_number_from_each_task_and_do_not_depend_on_the_other
 
 def test_errors_by_hand():
     one = Held(np.array(["a", "b"]), held(2).drawn)
-    y = one.drawn.query.y[..., 0]
-    off = np.where(np.arange(2 * DRAWS) < DRAWS, 0.5, 2.0)[:, None]
+    y = one.drawn.query.y
+    off = np.where(np.arange(2 * DRAWS) < DRAWS, 0.5, 2.0)[:, None, None]
     found = measured(one, y + off)
     assert found["error"] == pytest.approx([0.5, 2.0])
     assert found["square"] == pytest.approx([0.25, 4.0])
     assert measured(one, np.where(off > 1, np.nan, y))["error"].tolist() == [0, np.inf]
     classes = Held(one.names, Tasks(*(Batch(b.x, np.zeros(b.x.shape[:2], int))
                                       for b in (one.drawn.support, one.drawn.query))))  # fmt: skip
-    p = np.broadcast_to([0.25, 0.75], (*y.shape, 2)).copy()
+    p = np.broadcast_to([0.25, 0.75], (*y.shape[:2], 2)).copy()
     p[DRAWS:] = [0.8, 0.2]
     found = measured(classes, p)
     assert found["wrong"].tolist() == [1, 0]
@@ -136,7 +128,7 @@ def test_errors_by_hand():
 
 
 def test_what_is_chosen_is_chosen_on_validation_and_used_at_the_test():
-    right, wrong = (lambda t: t.query.y[..., 0]), (lambda t: t.query.y[..., 0] + 9)
+    right, wrong = (lambda t: t.query.y), (lambda t: t.query.y + 9)
 
     def way(given):
         yield "first", wrong(given)
@@ -189,7 +181,7 @@ VERDICTS = {
 def test_a_better_first_order_learner_is_said():
     own = held()
     off = {"ours": 2.0, "the other": 1.0, "base": 5.0}
-    y, noise = own.drawn.query.y[..., 0], np.linspace(0.9, 1.1, 7 * DRAWS)[:, None]
+    y, noise = own.drawn.query.y, np.linspace(0.9, 1.1, 7 * DRAWS)[:, None, None]
     outcomes = {way: Outcome("", measured(own, y + by * noise), y, None) for way, by in off.items()}
     scaling = Scaling(np.zeros(2), np.ones(2), np.zeros(1), np.full(1, 10.0))
     part = Part(4, 1, own, outcomes, scaling, (), "2 tasks for validation")
@@ -202,7 +194,7 @@ def test_a_better_first_order_learner_is_said():
     assert rows["base"]["gain"] == pytest.approx(30, rel=1e-3)
     assert rows["base"]["wins"] == 7
     first = decision.tables()["predictions"][0]
-    assert float(first["kg"]) == pytest.approx(10 * y[0, 0])
+    assert float(first["kg"]) == pytest.approx(10 * y[0, 0, 0])
     assert float(first["a"]) == pytest.approx(own.drawn.query.x[0, 0, 0])
 
 

@@ -289,4 +289,4 @@ def test_a_run_of_another_experiment_is_not_resumed(trained, tmp_path, capsys):
     assert "not of the experiment sinusoid, but omniglot" in capsys.readouterr().err
     runs.write(Sinusoid(), tmp_path)
     assert command("evaluate", tmp_path, "--data", tmp_path) == 2
-    assert "is a sinusoid run, which needs no data" in capsys.readouterr().err
+    assert "is a sinusoid run, which needs no --data" in capsys.readouterr().err

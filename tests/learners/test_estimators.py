@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import numaml
 from numaml import MAMLClassifier, MAMLRegressor
 
 QUICK = {"hidden": (12,), "activation": "tanh", "shots": 4, "queries": 6, "tasks": 5, "steps": 3}
-QUICK |= {"alpha": 0.2, "beta": 1e-2, "iterations": 100, "random_state": 0}
+QUICK |= {"alpha": 0.2, "beta": 1e-2, "iterations": 100, "decay": False, "random_state": 0}
+QUICK |= {"validation": 0}
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SKLEARN = "its own checks run where scikit-learn is installed"
 ROWS, SEEN, UNSEEN = 14, 30, 8  # rows of a group, groups to train on, groups kept back
 GROUPS = np.repeat([f"shop {n:02d}" for n in range(SEEN + UNSEEN)], ROWS)
@@ -129,7 +132,8 @@ def test_results_depend_on_the_seed_and_the_rows_alone():
     "changes",
     [
         {"meta_gradient": "first-order"}, {"alpha": 0.1}, {"beta": 1e-3}, {"steps": 2},
-        {"decay": True}, {"shots": 3}, {"queries": 3}, {"tasks": 4}, {"activation": "relu"},
+        {"decay": True}, {"support": "first"}, {"validation": 0.2},
+        {"shots": 3}, {"queries": 3}, {"tasks": 4}, {"activation": "relu"},
         {"norm": "layer"}, {"standardise": False, "alpha": 1e-16}, {"hidden": (12, 5)},
     ],
 )  # fmt: skip
@@ -180,6 +184,9 @@ def test_bad_input_is_named_before_any_work(monkeypatch):
     refuse("alpha is -1; want a finite number >= 0", alpha=-1)
     refuse("steps is 2.5; want an integer", TypeError, steps=2.5)
     refuse("shots is 0; want an integer >= 1", shots=0)
+    refuse("support is 'last'; want one of 'random', 'first'", support="last")
+    refuse("validation is 1; want a share from 0, below 1", validation=1)
+    refuse("validation is None; want a share", validation=None)
     refuse("random_state is -1; want None, an integer >= 0 or", random_state=-1)
     refuse("random_state is 'a'; want None", TypeError, random_state="a")
     refuse("y has dtype float64; want integers or strings", TypeError, classifier)
@@ -229,6 +236,117 @@ print(hasattr(numaml.MAMLClassifier(), "classes_"), "sklearn" in sys.modules)
     assert done.stdout == 2 * line + "False False\n"
 
 
+def test_validation_keeps_groups_back_and_chooses(capsys):
+    some = {"validation": 0.2, "every": 20, "iterations": 60, "verbose": 1, "alpha": 0.02}
+    maml = regressor(**some).fit(X, Y, GROUPS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"step {k} of 60" for k in (20, 40, 60)]
+    assert "last validation error" in lines[-1]
+    assert [iteration for iteration, _ in maml.scores_] == [20, 40, 60]
+    assert maml.learner_.alpha > 0.02  # which is too little for the groups kept back
+    assert maml.learner_.steps != 3
+    assert maml.learner_.provenance["range"]["most"] != X.max(0).tolist() or len(set(GROUPS)) < 3
+    plain = regressor(**some | {"validation": 0}).fit(X, Y, GROUPS)
+    assert (plain.learner_.alpha, plain.learner_.steps, plain.scores_) == (0.02, 3, [])
+    assert plain.learner_.provenance["range"] == {
+        "least": X.min(0).tolist(), "most": X.max(0).tolist(),
+    }  # fmt: skip
+
+
+def test_the_best_of_the_validated_is_kept():
+    """A training that forgets: late meta-parameters are worse than the first."""
+    wild = regressor(validation=0.3, every=10, iterations=60, beta=3.0).fit(X, Y, GROUPS)
+    scores = dict(wild.scores_)
+    best = max(scores, key=scores.get)
+    assert best < 60
+    short = regressor(validation=0.3, every=10, iterations=best, beta=3.0).fit(X, Y, GROUPS)
+    assert np.array_equal(wild.learner_.theta, short.learner_.theta)
+
+
+def test_defaults_are_those_of_the_command():
+    from numaml.experiments.table import OwnTable
+
+    names = ["hidden", "activation", "alpha", "steps", "beta", "shots", "queries", "tasks"]
+    names += ["iterations", "decay", "small", "support", "validation", "every"]
+    ours = MAMLRegressor()
+    assert [getattr(ours, name) for name in names] == [getattr(OwnTable(), name) for name in names]
+
+
+def test_a_score_adapts_to_rows_that_the_seed_names(fitted, sorter):
+    """By hand: the rows are known, and no other row is adapted to."""
+    for estimator, y, of in ((fitted, Y, None), (sorter, SIDES, np.mean)):
+        true, predicted = [], []
+        for number, group in enumerate(np.unique(GROUPS[~TRAIN])):
+            rows = np.random.default_rng([0, number]).permutation(np.flatnonzero(group == GROUPS))
+            true.append(y[rows[4:]])
+            predicted.append(estimator.adapt(X[rows[:4]], y[rows[:4]]).predict(X[rows[4:]]))
+        true, predicted = np.concatenate(true), np.concatenate(predicted)
+        want = (
+            of(true == predicted)
+            if of
+            else 1 - ((true - predicted) ** 2).sum() / ((true - true.mean()) ** 2).sum()
+        )
+        held = X[~TRAIN], y[~TRAIN], GROUPS[~TRAIN]
+        assert estimator.score(*held) == pytest.approx(want)
+        scorer = numaml.AdaptedScorer(lambda a, b: len(a), greater_is_better=False)
+        assert scorer(estimator, *held) == -UNSEEN * (ROWS - 4)
+    scorer = numaml.AdaptedScorer(lambda y, p: p.shape[1], proba=True)
+    assert scorer(sorter, *held) == 2
+    other = numaml.AdaptedScorer(lambda y, p: (y == p).mean(), seed=5)(sorter, *held)
+    assert other != sorter.score(*held)
+    first = classifier(support="first", iterations=1).fit(X, SIDES, GROUPS)
+    (x, y), (query, true) = next(iter(held_out(SIDES)))
+    got = first.score(np.r_[x, query], np.r_[y, true], np.repeat("a", ROWS))
+    assert got == np.mean(first.adapt(x, y).predict(query) == true)
+
+
+@pytest.fixture
+def routing():
+    sklearn = pytest.importorskip("sklearn", reason=SKLEARN)
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield sklearn
+
+
+def test_searches_pipelines_and_joblib(routing, tmp_path):
+    """Scores are those of fits by hand, and a pipeline's those of its last step."""
+    import joblib
+    from sklearn.metrics import mean_absolute_error
+    from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = GroupKFold(2)
+    maml = regressor(iterations=20).set_fit_request(groups=True).set_score_request(groups=True)
+    found = cross_validate(maml, X, Y, params={"groups": GROUPS}, cv=folds)["test_score"]
+    for (train, test), score in zip(folds.split(X, Y, GROUPS), found, strict=True):
+        by_hand = regressor(iterations=20).fit(X[train], Y[train], GROUPS[train])
+        assert score == pytest.approx(by_hand.score(X[test], Y[test], GROUPS[test]))
+    search = GridSearchCV(make_pipeline(StandardScaler(), maml), {"mamlregressor__steps": [1, 3]},
+                          cv=folds).fit(X, Y, groups=GROUPS)  # fmt: skip
+    assert search.cv_results_["mean_test_score"][1] == pytest.approx(found.mean(), abs=1e-6)
+    joblib.dump(search.best_estimator_, tmp_path / "best")
+    again = joblib.load(tmp_path / "best")
+    assert (again.predict(X[:3]) == search.best_estimator_.predict(X[:3])).all()
+    scorer = numaml.AdaptedScorer(mean_absolute_error, greater_is_better=False)
+    search = GridSearchCV(search.best_estimator_, {"mamlregressor__steps": [3]}, cv=folds,
+                          scoring=scorer, error_score="raise").fit(X, Y, groups=GROUPS)  # fmt: skip
+    assert search.best_score_ < -1e3  # in y's own units
+
+
+def test_the_example_of_model_selection(capsys, monkeypatch):
+    pytest.importorskip("sklearn", reason=SKLEARN)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import model_selection
+
+    monkeypatch.setattr(model_selection, "ITERATIONS", 60)
+    assert model_selection.main() == 0
+    best, errors, new = capsys.readouterr().out.splitlines()
+    assert best.startswith("best: {'mamlregressor__alpha': 0.")
+    assert float(best.split()[-1]) > 0.9
+    assert max(map(float, errors.split("[")[1].strip("]").split(","))) < 5
+    assert 60 < float(new.split("[")[1].strip("]")) < 90
+
+
 CHECKS = (
     "check_parameters_default_constructible", "check_get_params_invariance", "check_set_params",
     "check_no_attributes_set_in_init", "check_do_not_raise_errors_in_init_or_set_params",
@@ -242,6 +360,46 @@ CHECKS = (
 def test_scikit_learns_checks(kind, check):
     checks = pytest.importorskip("sklearn.utils.estimator_checks", reason=SKLEARN)
     getattr(checks, check)(kind.__name__, kind())
+
+
+def every_other(x):
+    """Groups where scikit-learn's checks give none."""
+    return np.arange(x.shape[0] if hasattr(x, "shape") else len(np.asarray(x))) % 2
+
+
+class RegressorWithGroups(MAMLRegressor):
+    def fit(self, x, y, groups=None):
+        return super().fit(x, y, every_other(x) if groups is None else groups)
+
+
+class ClassifierWithGroups(MAMLClassifier):
+    def fit(self, x, y, groups=None):
+        return super().fit(x, y, every_other(x) if groups is None else groups)
+
+
+WORDS = "it is refused, in other words than scikit-learn's"
+UNADAPTED = "what predicts without adapting is no good predictor"
+# Of scikit-learn's checks, with groups given, those that fail, and why.
+FAILING = {
+    "check_estimators_empty_data_messages": WORDS, "check_estimators_nan_inf": WORDS,
+    "check_complex_data": WORDS, "check_requires_y_none": WORDS, "check_fit2d_predict1d": WORDS,
+    "check_fit2d_1sample": WORDS, "check_classifiers_regression_target": WORDS,
+    "check_classifiers_one_label": "one class is refused",
+    "check_dtype_object": "numbers as objects are refused",
+    "check_supervised_y_2d": "y of two axes is (n, n_out) numbers, or no labels",
+    "check_regressors_train": UNADAPTED, "check_classifiers_train": UNADAPTED,
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", [RegressorWithGroups, ClassifierWithGroups])
+def test_all_of_scikit_learns_checks_but_those_listed(kind):
+    checks = pytest.importorskip("sklearn.utils.estimator_checks", reason=SKLEARN)
+    small = {"hidden": (4,), "tasks": 2, "shots": 1, "queries": 1, "steps": 1, "validation": 0}
+    found = checks.check_estimator(kind(iterations=10, random_state=0, **small), on_fail=None)
+    failed = {one["check_name"]: one["exception"] for one in found if one["status"] == "failed"}
+    assert set(failed) <= set(FAILING), {name: failed[name] for name in set(failed) - set(FAILING)}
+    assert sum(one["status"] == "passed" for one in found) > 35
 
 
 def test_scikit_learn_takes_them_for_what_they_are(fitted):
