@@ -173,6 +173,8 @@ def test_a_line_over_its_tangent_has_equal_letters_in_one_column(side_by_side):
     assert upper.index("b[l]") == lower.index("b_dot[l]")
     pairs = list(side_by_side.matched(["a = x", "z = a"], ["z_dot = a_dot", "q_dot = 1"]))
     assert pairs == [("a = x", None), ("z = a", "z_dot = a_dot"), (None, "q_dot = 1")]
+    pairs = list(side_by_side.matched(["z = a"], ["q_dot = 1", "z_dot = q_dot"]))
+    assert pairs == [(None, "q_dot = 1"), ("z = a", "z_dot = q_dot")]
 
 
 # The page in a wheel

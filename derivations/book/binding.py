@@ -28,7 +28,7 @@ HELP = re.compile(r"^```\{help\} *\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"[\w.-]+(/[\w.-]+)+\.\w+")  # as in ``derivations/0-notation.md``
 SHOWN = "source"  # folder of the pages that show sources
 GLOSSARY, SIDE_BY_SIDE = "derivations/book/glossary", "derivations/book/side-by-side"
-ENTRY = re.compile(r"^(\S.*)\n    ", re.MULTILINE)
+ENTRY = re.compile(r"^\S.*$", re.MULTILINE)
 
 
 def setup(app):
@@ -280,8 +280,8 @@ class WordLinks(SphinxTransform):
         """Cut the texts at these words."""
         env = self.document.settings.env
         left = {} if env.docname == GLOSSARY else _terms().copy()
-        words = rf"\b(?:{'|'.join(map(re.escape, left))})(?=s?\b)"
-        pattern = re.compile(rf"{words}|{formulas.TAG.pattern}", re.IGNORECASE)
+        words = rf"(?<!\w)(?P<word>{'|'.join(map(re.escape, left))})s?(?![^\W_])"  # also φ_K
+        pattern = re.compile(rf"{formulas.TAG.pattern}|{words}", re.IGNORECASE)
         for node in list(self.document.findall(nodes.Text)):
             if not _is_in(node, UNTOUCHED):
                 pieces = list(_pieces(node.astext(), pattern, left, env))
@@ -307,7 +307,7 @@ def _is_in(node, kinds):
 def _pieces(text, pattern, left, env):
     end = 0
     for found in pattern.finditer(text):
-        tag, term = found[1], left.pop(found[0].lower(), None)
+        tag, term = found[1], left.pop((found["word"] or "").lower(), None)
         if tag in _tags():
             uri = env.app.builder.get_relative_uri(env.docname, SIDE_BY_SIDE)
             new = nodes.reference("", found[0], refuri=f"{uri}#{tag}", internal=True)

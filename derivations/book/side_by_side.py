@@ -154,13 +154,16 @@ def statements(codes):
 
 
 def matched(uppers, lowers):
-    """Pairs of a line and the first line whose left side is the tangent of its; then the others."""
+    """Each line with the line whose left side is the tangent of its; both in their own order."""
     left = list(lowers)
     for one in uppers:
-        other = next((line for line in left if plain(_target(line)) == _target(one)), None)
-        if other:
-            left.remove(other)
-        yield one, other
+        at = next((i for i, line in enumerate(left) if plain(_target(line)) == _target(one)), None)
+        if at is None:
+            yield one, None
+        else:
+            yield from ((None, line) for line in left[:at])
+            yield one, left[at]
+            left = left[at + 1 :]
     yield from ((None, line) for line in left)
 
 
