@@ -6,12 +6,19 @@ values lie.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .recording import Program, Step, View, copied, joined
+from .recording import Constant, Program, Step, View, copied, joined
+
+# Up to so many bytes of a result, a number that meets an array is written out as large as that;
+# not where NumPy has a shorter way for one number, such as 2 as an exponent.
+WRITTEN_OUT = 2**12
+BOOL = np.dtype(bool)
+ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.greater, np.less}
 
 
 def views_of(step: Step) -> list[View]:
@@ -84,7 +91,7 @@ def _places(step: Step) -> list[tuple[Any, View]]:
 def _moved(maker: Step, part: View, place: View) -> View | None:
     """The maker's result, of which ``part`` is a reshaped view, in ``place`` if it can be."""
     made = maker.result
-    if part.offset or not (_contiguous(made) and _contiguous(part)) or part.dtype != place.dtype:
+    if part.offset or not (contiguous(made) and contiguous(part)) or part.dtype != place.dtype:
         return None
     if np.prod(made.shape) != np.prod(part.shape):
         return None
@@ -98,13 +105,67 @@ def _moved(maker: Step, part: View, place: View) -> View | None:
     return place._replace(shape=made.shape, strides=view.strides)
 
 
-def _contiguous(view: View) -> bool:
+def elementwise(step: Step) -> bool:
+    """Whether the step is a universal function that takes arrays number by number."""
+    return isinstance(step.function, np.ufunc) and step.function.signature is None
+
+
+def contiguous(view: Any) -> bool:
+    """Whether an array lies in memory as one row, in C order."""
     wanted = view.dtype.itemsize
     for n, stride in zip(reversed(view.shape), reversed(view.strides), strict=True):
         if n > 1 and stride != wanted:
             return False
         wanted *= n
     return True
+
+
+def with_arrays(program: Program) -> Program:
+    """With arrays in place of numbers: NumPy makes one of each at every call (0.9 μs, then 0.3)."""
+    return program._replace(steps=[_with_arrays(step) for step in program.steps])
+
+
+def _with_arrays(step: Step) -> Step:
+    numbers = [not hasattr(one, "strides") or isinstance(one, np.generic) for one in step.operands]
+    if not any(numbers) or not elementwise(step):
+        return step
+    kinds = (type(one) if type(one) in (int, float, complex) else getattr(one, "dtype", BOOL)
+             for one in step.operands)  # fmt: skip
+    ufunc: Any = step.function
+    small = step.result.dtype.itemsize * math.prod(step.result.shape) <= WRITTEN_OUT
+    shape = step.result.shape if small and ufunc in ARITHMETIC else ()
+    *dtypes, _ = ufunc.resolve_dtypes((*kinds, None))
+    told = zip(step.operands, dtypes, numbers, strict=True)
+    return step._replace(operands=tuple(
+        Constant(np.full(shape, one, dtype)) if number else one for one, dtype, number in told
+    ))  # fmt: skip
+
+
+def in_rows(program: Program) -> Program:
+    """With rows in place of whole arrays of one shape that a step goes through number by number.
+
+    Numbers are arrays already. NumPy walks along one axis with less ado than along three: 0.3 μs
+    for 0.5.
+    """
+    return program._replace(steps=[_in_rows(step) for step in program.steps])
+
+
+def _in_rows(step: Step) -> Step:
+    places = (*step.operands, step.result)
+    if not elementwise(step) or not all(_like(step.result, one) for one in places):
+        return step
+    *operands, result = (_row(one) if one.shape else one for one in places)
+    return step._replace(operands=tuple(operands), result=result)
+
+
+def _like(result: View, one: Any) -> bool:
+    return one.shape == () or (one.shape == result.shape and contiguous(one))
+
+
+def _row(one: Any) -> Any:
+    if isinstance(one, Constant):
+        return Constant(one.array.ravel())
+    return one._replace(shape=(math.prod(one.shape),), strides=(one.dtype.itemsize,))
 
 
 class Placement(NamedTuple):
@@ -159,9 +220,8 @@ def extent(view: View) -> int:
 
 def _over(step: Step, operand: View) -> bool:
     """Whether the result of the step may take the place of an operand: it lies in the same way."""
-    elementwise = isinstance(step.function, np.ufunc) and step.function.signature is None
     mine = {view for view in views_of(step) if view.value == operand.value}
-    return elementwise and mine == {step.result._replace(value=operand.value)}
+    return elementwise(step) and mine == {step.result._replace(value=operand.value)}
 
 
 def _block(size: int, sizes: list[int], free: set[int]) -> int:

@@ -146,7 +146,10 @@ class Constant:
     """An array that was there before; the same bytes at every replay."""
 
     def __init__(self, array: Array) -> None:
-        self.array, self.key = array, (array.shape, array.strides, array.dtype, array.tobytes())
+        self.array, self.shape, self.strides, self.dtype = (
+            array, array.shape, array.strides, array.dtype,
+        )  # fmt: skip
+        self.key = array.shape, array.strides, array.dtype, array.tobytes()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constant) and self.key == other.key

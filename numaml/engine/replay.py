@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .passes import once, placed, read, unjoined
+from .passes import in_rows, once, placed, read, unjoined, with_arrays
 from .recording import Constant, Program, Step, View, copied, reduced
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +25,7 @@ class Recording:
     """
 
     def __init__(self, program: Program, arrays: Sequence[Array]) -> None:
-        program = unjoined(once(read(program)))
+        program = in_rows(with_arrays(unjoined(once(read(program)))))
         back = {view.value for view in program.results}  # an input that is a result has memory here
         read_there = [n for n, a in enumerate(arrays) if a.nbytes > COPIED and n not in back]
         written = [v for v in program.results if v.value >= len(arrays) and _large_and_whole(v)]
@@ -46,7 +46,7 @@ class Recording:
     def __call__(self, *arrays: Array) -> list[Array]:
         """The results for these inputs, in fresh arrays."""
         for own, number in self._own:
-            np.copyto(own, arrays[number])
+            own[...] = arrays[number]
         for number in self._read:
             self._bind(number, arrays[number])
         fresh = [np.empty(view.shape, view.dtype) for view in self._written]
@@ -66,7 +66,7 @@ class Recording:
         for operands, place, view in self._there[value]:
             operands[place] = _array(view, array)
 
-    def _laid_out(self, step: Step, base: dict[int, Any]) -> tuple[Any, list[Any]]:
+    def _laid_out(self, step: Step, base: dict[int, Any]) -> tuple[Any, Sequence[Any]]:
         function, operands = _arranged(step)
         for place, one in enumerate(operands):
             if isinstance(one, Constant):
@@ -75,7 +75,7 @@ class Recording:
                 self._there[one.value].append((operands, place, one))
             elif isinstance(one, View):
                 operands[place] = _array(one, base[one.value])
-        return function, operands
+        return function, operands if View in map(type, operands) else tuple(operands)
 
 
 def _arranged(step: Step) -> tuple[Any, list[Any]]:

@@ -620,6 +620,42 @@ def test_parts_of_a_concatenation_are_written_in_place():
     assert same(Recording(program_of(function, x), [x])(x)[0], function(x)[0])
 
 
+def scalars(program):
+    return [one.shape for step in program.steps for one in step.operands
+            if isinstance(one, recording.Constant)]  # fmt: skip
+
+
+def test_numbers_become_arrays_as_large_as_the_result_where_it_is_small():
+    def function(x):
+        return (np.power(2 * x, 2) / 3 - True > np.float64(0.5),)
+
+    for n, shape in ((7, (7,)), (2 * passes.WRITTEN_OUT, ())):
+        x = np.linspace(-2, 2, n)
+        program = passes.with_arrays(program_of(function, x))
+        assert scalars(program) == [shape, (), shape, shape, shape]  # () is the exponent
+        assert same(Recording(program_of(function, x), [x])(x)[0], function(x)[0])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_number_is_made_an_array_of_the_dtype_that_numpy_takes_it_for(dtype):
+    x = np.linspace(0.3, 2, 5).astype(dtype)
+    for number in (1 / 3, 3, np.float32(1 / 3), np.float64(1 / 3), True):
+        recorded = Recording(program_of(lambda x, n=number: (x * n,), x), [x])
+        assert same(recorded(x)[0], x * number), number
+        assert recorded(x)[0].dtype == (x * number).dtype
+
+
+def test_whole_arrays_of_one_shape_are_gone_through_as_rows():
+    def function(x, y):
+        return (x * y + 1, x.T * y.T, x[:, :1] * y)
+
+    x, y = np.random.default_rng(4).normal(size=(2, 3, 4))
+    steps = passes.in_rows(passes.with_arrays(program_of(function, x, y))).steps
+    assert [step.result.shape for step in steps] == [(12,), (12,), (4, 3), (3, 4)]
+    got = Recording(program_of(function, x, y), [x, y])(x, y)
+    assert all(map(same, got, function(x, y)))
+
+
 def test_memory_is_used_again_and_in_place():
     def chain(x):
         for _ in range(20):
