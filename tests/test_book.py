@@ -205,11 +205,13 @@ def test_numaml_read_fills_in_the_errors_and_opens_the_page(tmp_path, monkeypatc
 
 def test_pages_and_textbook_run_as_notebooks():
     pytest.importorskip("jupytext", reason="jupytext, which makes notebooks, is not installed")
+    import nbformat
     import notebooks
 
     every = notebooks.every()
     assert set(every) > {"textbook", "0-notation", "is-it-second-order"}
     for name, notebook in every.items():
+        nbformat.validate(notebook)
         space = {"__name__": name}
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert cells, name
