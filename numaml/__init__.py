@@ -17,6 +17,7 @@ Check yours:
 Use it on your tasks:
 
     MAMLRegressor, MAMLClassifier   fit(x, y, groups), adapt(x, y): scikit-learn's manners
+    AdaptedScorer                   a score that adapts to each group before it judges
     Grouped, split_groups           tasks from the rows of a table
     FewShot, split_classes          tasks from labelled examples; omniglot, glyphs: such examples
     Sinusoids                       the MAML paper's regression

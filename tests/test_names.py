@@ -1,5 +1,7 @@
 """No page names what is gone: what looks like a name of ours resolves, in pages and docstrings.
 
+Nor is a name forgotten: what is public stands in the reference, what is an example in the gallery.
+
 What stands in backticks and reads as Python is taken for Python. Every dotted name in it must lead
 from something of ours, or of a package that is known here, to something that is there; every other
 name must occur in the code. Letters of the formulas, one or two or Greek, may be anything.
@@ -24,7 +26,7 @@ from numaml.training.state import State
 from .house import HOUSE, ROOT, parsed
 
 PAGES = [
-    *sorted(ROOT.glob("derivations/*.md")),
+    *sorted(ROOT.glob("derivations/**/*.md")),
     *sorted(ROOT.glob("examples/**/*.md")),
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -59,6 +61,7 @@ PATH = re.compile(
 MODULE = re.compile(r"python -m ((?:tests|examples)[\w.]+)")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 LETTER = re.compile(r"\w\w?|[a-zA-Z]_\w+|.*[^\x00-\x7f].*")  # x, s1, z_dot, θ
+LISTED = re.compile(r"^```\{names\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(?<!`)(`{1,2})(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 FILE = re.compile(r"[\w./-]+\.(py|md|json|toml|npz|csv)")
@@ -299,3 +302,60 @@ def test_a_link_that_leads_nowhere_is_told(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("[a](attic.md), [b](page.md#part), [c](https://a.b/c), `x[i](y)`")
     assert of_links(page) == ["the link attic.md leads nowhere"]
+
+
+# Names and topics have their place
+
+
+def public():
+    """Dotted names of what is public and can be called."""
+    for name in numaml.__all__:
+        member = getattr(numaml, name)
+        if inspect.ismodule(member):
+            inner = getattr(member, "__all__", None) or [
+                one for one, thing in vars(member).items()
+                if one[0] != "_" and getattr(thing, "__module__", "") == member.__name__
+            ]  # fmt: skip
+            yield from (f"numaml.{name}.{one}" for one in inner if callable(getattr(member, one)))
+        else:
+            yield f"numaml.{name}"
+
+
+def misplaced(listed, names):
+    """What is wrong with the names that the pages of the reference list."""
+    pages = "derivations/book/reference/"
+    missing = [
+        f"{name} is public and stands under no door: add a line with it to a page of {pages}"
+        for name in names - set(listed)
+    ]
+    gone = [f"{name} in {pages} is not public any more" for name in set(listed) - names]
+    return missing + gone + [f"{one} is there twice" for one in listed if listed.count(one) > 1]
+
+
+def test_every_public_name_stands_under_one_door():
+    pages = [
+        path.read_text() for path in sorted((ROOT / "derivations/book/reference").glob("*.md"))
+    ]
+    listed = " ".join(found for page in pages for found in LISTED.findall(page)).split()
+    complaints = misplaced(listed, set(public())) + [
+        f"{name} is not in the list with which help(numaml) begins: numaml/__init__.py"
+        for name in set(numaml.__all__) - set(re.findall(r"\w+", numaml.__doc__))
+    ]
+    assert not complaints, "\n".join(complaints)
+
+
+def test_a_name_that_is_misplaced_is_told():
+    assert "numaml.b is public" in misplaced(["numaml.a"], {"numaml.a", "numaml.b"})[0]
+    assert "numaml.a in" in misplaced(["numaml.a"], set())[0]
+    assert misplaced(["numaml.a"] * 2, {"numaml.a"}) == ["numaml.a is there twice"] * 2
+
+
+def test_every_topic_is_in_the_gallery_and_its_picture_too():
+    folder = ROOT / "examples"
+    gallery = (folder / "README.md").read_text(encoding="utf-8")
+    pictures = set(re.findall(r"!\[[^\]]+\]\((\w+)/[\w.-]+\.png\)", gallery))
+    for topic in sorted(path.parent for path in folder.glob("*/README.md")):
+        name = topic.name
+        assert f"]({name}/README.md)" in gallery, f"examples/README.md does not lead to {name}"
+        drawn = any(topic.glob("*.png"))
+        assert name in pictures or not drawn, f"examples/README.md shows no picture of {name}"
