@@ -18,6 +18,7 @@ It may have, or is content with what `Experiment` has:
   limits beside it (`settings.setting`), from which its command-line options are made;
 - ``BESIDE``, learners that are trained beside the run's own for comparison (none), and ``PRESETS``,
   named settings (none);
+- ``workers``, how many processes share the tasks of an outer step (one);
 - ``start(rng)``, meta-parameters to begin with (the model's own); ``validator()``, a score to
   choose the best meta-parameters by (none: the last ones are taken);
 - ``prepared()``, the settings once more, with what is to be known of the data, all errors raised

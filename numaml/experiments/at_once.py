@@ -10,16 +10,16 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .experiment import Experiment
+from .processes import deaf, leave, one_thread
 from .runs import fit
 
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PAUSE = 0.1  # seconds between two reports of a process
 
 
@@ -72,7 +72,7 @@ class _Worker:
         self.pipe, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(target=_work, args=(job, theirs, os.getpid()), daemon=True)
-        with _one_thread(), _deaf():
+        with one_thread(), deaf():
             self.process.start()
         theirs.close()
 
@@ -103,38 +103,9 @@ class _Worker:
         self.process.join()
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """An environment in which BLAS takes one thread, for processes that begin in it."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ctrl-C is for this process alone: one that begins here does not hear it before it listens."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _work(job: Job, pipe: Connection, parent: int) -> None:
     """Train, in a process of its own."""
-    _leave(parent)
+    leave(parent)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     reporter = _Reporter(pipe, job.experiment.iterations)
     try:
@@ -149,18 +120,6 @@ def _work(job: Job, pipe: Connection, parent: int) -> None:
             pipe.send(last)
         except (TypeError, AttributeError):  # an error that cannot be sent
             pipe.send(("failed", RuntimeError(f"{type(last[-1]).__name__}: {last[-1]}")))
-
-
-def _leave(parent: int) -> None:
-    """Hear signals from the parent alone, and end when it does, where a system can do that."""
-    with suppress(AttributeError, OSError):
-        os.setpgid(0, 0)
-    with suppress(Exception):  # Linux: the kernel ends this process with its parent
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Reporter:

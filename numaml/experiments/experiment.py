@@ -12,7 +12,7 @@ import numpy as np
 from ..files.version import __version__
 from ..learners.learner import Learner
 from ..network.activations import ACTIVATIONS
-from ..network.mlp import MLP
+from ..network.network import Network
 from ..training.outer import Source
 from ..training.state import State
 from .memory import check_memory
@@ -93,8 +93,13 @@ class Experiment(ABC):
 
     @property
     @abstractmethod
-    def model(self) -> MLP:
+    def model(self) -> Network:
         """The network that is trained."""
+
+    @property
+    def workers(self) -> int:
+        """How many processes share the tasks of an outer step."""
+        return 1
 
     def start(self, rng: np.random.Generator) -> Array:
         """Meta-parameters to begin with."""

@@ -1,6 +1,7 @@
 """The Omniglot experiment of the MAML paper: characters told apart after a few steps."""
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +14,24 @@ from ..data import omniglot
 from ..data.fewshot import FewShot, split_classes
 from ..data.tasks import Batch
 from ..engine.calls import adapt
+from ..network.convolution import ConvNet
 from ..network.mlp import MLP
+from ..network.network import Network
 from ..training.evaluation import accuracies, mean_and_interval
 from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator, steps_title
 from .figures import COLOURS, FAINT, GREEN, INK, RED, figure, learning_curve, plain, write_figure
-from .settings import setting
+from .settings import setting, settings
 
 STEPS = (0, 1, 2, 3, 10)  # shown; results.csv has all from 0 to 10
 TEST_TASKS, CHUNK = 2000, 100  # tested CHUNK at a time, to bound memory
 VALIDATION_TASKS, TEST_STEPS = 200, 3
-# MAML paper, Table 1, "MAML, no conv": accuracy in % by (ways, shots), after 3 steps.
-PAPER = {(5, 1): "89.7 ± 1.1", (5, 5): "97.5 ± 0.6"}
+# MAML paper, Table 1: accuracy in % by (conv, ways, shots), after 3 steps.
+PAPER = {
+    (False, 5, 1): "89.7 ± 1.1", (False, 5, 5): "97.5 ± 0.6",
+    (True, 5, 1): "98.7 ± 0.4", (True, 5, 5): "99.9 ± 0.1",
+}  # fmt: skip
 # README of learn2learn, fully connected MAML.
-LEARN2LEARN = {(5, 1): "88.9"}
+LEARN2LEARN = {(False, 5, 1): "88.9"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,11 @@ class Omniglot(Experiment):
     NAME = "omniglot"
     HELP = "few-shot classification of handwritten characters (MAML paper, section 5.2)"
     DESCRIPTION = (
-        "Meta-train on Omniglot as in the MAML paper (no convolutions), beside first-order MAML; "
-        "print the accuracy on characters never trained on beside the paper's and draw what "
-        "adaptation does. The defaults are the paper's settings. The data: images_background.zip "
-        "and images_evaluation.zip from python/ of the repository brendenlake/omniglot."
+        "Meta-train on Omniglot as in the MAML paper, without convolutions or with them (--conv), "
+        "beside first-order MAML; print the accuracy on characters never trained on beside the "
+        "paper's and draw what adaptation does. The defaults are the paper's settings. The data: "
+        "images_background.zip and images_evaluation.zip from python/ of the repository "
+        "brendenlake/omniglot."
     )
     BESIDE = ("first-order",)
     # Besides the paper's: more query examples make a less noisy meta-gradient, and an outer
@@ -65,6 +72,10 @@ class Omniglot(Experiment):
             "ways": 20, "steps": 2, "tasks": 16, "queries": 2, "beta": 2e-3, "decay": True,
             "iterations": 18_000,
         },
+        "conv-1-shot": {
+            "conv": True, "filters": (32, 32, 32, 32), "tasks": 8, "queries": 3, "beta": 2e-3,
+            "decay": True, "iterations": 15_000,
+        },
     }  # fmt: skip
 
     seed: int = setting(0, "of initialisation, tasks and the choice of characters")
@@ -75,6 +86,11 @@ class Omniglot(Experiment):
     queries: int = setting(0, "query examples per class (default: as many as shots)", least=0)
     alpha: float = 2.0
     hidden: tuple[int, ...] = (256, 128, 64, 64)
+    conv: bool = setting(False, "convolutions with kernel 3 and stride 2 in place of hidden")
+    filters: tuple[int, ...] = setting(
+        (64, 64, 64, 64), "of the convolutions", metavar="N", least=1
+    )
+    processes: int = setting(1, "that share the tasks of an outer step", metavar="N", least=1)
     ways: int = setting(5, "classes per task", metavar="N", least=2)
     norm: str = setting("batch", "of the hidden layers", choices=("none", "batch", "layer"))
     # In front of a normalisation the weights' size is without effect on the output, and sets how
@@ -89,14 +105,27 @@ class Omniglot(Experiment):
     checksum: int = 0
 
     @property
-    def model(self) -> MLP:
+    def model(self) -> Network:
         """The network that is trained."""
-        sizes = (omniglot.PIXELS**2, *self.hidden, self.ways)
-        norm = None if self.norm == "none" else self.norm
-        return MLP(sizes, self.activation, "cross_entropy", norm)
+        image, norm = (omniglot.PIXELS, omniglot.PIXELS, 1), self.norm
+        kind = self.activation, "cross_entropy", None if norm == "none" else norm
+        if self.conv:
+            return ConvNet(image, tuple((n, 3, 2) for n in self.filters), self.ways, *kind)
+        return MLP((math.prod(image), *self.hidden, self.ways), *kind)
+
+    @property
+    def workers(self) -> int:
+        """Of one learner; several have a process each already."""
+        return self.processes
 
     def start(self, rng: np.random.Generator) -> Array:
-        """Normal weights of standard deviation ``spread``, as in MAML's code; biases 0."""
+        """Normal weights of standard deviation ``spread``, as in MAML's code; biases 0.
+
+        Convolutions begin with He's, and a head of zeros.
+        """
+        if self.conv:
+            *seen, (W, b) = self.model.unpack(self.model.init(rng, self.dtype))
+            return self.model.pack([*seen, (0 * W, b)])
         theta = np.zeros(self.model.size)
         for W, _ in self.model.unpack(theta):
             W[...] = rng.normal(0, self.spread, W.shape)
@@ -153,10 +182,30 @@ class Omniglot(Experiment):
     def prepared(self) -> Self:
         """The settings with the images' checksum, once every source of tasks was tried."""
         super().prepared()
+        self._check_said()
         self.source()
         self.validator()
         self.tasks_from(self.images()[2], CHUNK, self.shots)
         return dataclasses.replace(self, checksum=zlib.crc32(omniglot.load(self.data).data))
+
+    def _check_said(self) -> None:
+        """Refuse what would be without effect, and more processes than there is work for."""
+        unused = ("hidden", "spread") if self.conv else ("filters",)
+        for name in unused:
+            if getattr(self, name) != settings(type(self))[name].default:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, and without effect "
+                    f"{'with' if self.conv else 'without'} conv; leave it out"
+                )
+        if self.processes > 1 and not self.alone:
+            raise ValueError(
+                f"processes is {self.processes}; want it with --alone: learners that are compared "
+                "are trained at once, in a process each"
+            )
+        if self.processes > self.tasks:
+            raise ValueError(
+                f"processes is {self.processes} for {self.tasks} tasks; want at least one for each"
+            )
 
     @classmethod
     def results(cls, trained: Mapping[str, Trained[Self]], seed: int) -> list[Row]:
@@ -165,7 +214,8 @@ class Omniglot(Experiment):
         for learner, one in trained.items():
             with np.errstate(over="ignore", invalid="ignore"):  # who diverges at test guesses
                 mean, interval = mean_and_interval(accuracies_on_fresh_tasks(one, seed))
-            case = {"learner": learner, "ways": one.experiment.ways, "shots": one.experiment.shots}
+            of = {name: getattr(one.experiment, name) for name in ("conv", "ways", "shots")}
+            case = {"learner": learner, **of}
             rows += [
                 {**case, "steps": k, "accuracy": mean[k], "ci95": interval[k]}
                 for k in range(len(mean))
@@ -176,6 +226,7 @@ class Omniglot(Experiment):
     def table(cls, rows: list[Row]) -> str:
         """The results as text, and what others report."""
         ways, shots = rows[0]["ways"], rows[0]["shots"]
+        case = rows[0]["conv"], ways, shots
         lines = [
             f"{ways}-way {shots}-shot accuracy in % on characters never trained on "
             f"({TEST_TASKS} tasks, ± 95 %)",
@@ -189,11 +240,11 @@ class Omniglot(Experiment):
             ]
             if cells:
                 lines.append(f"{name:18}" + "".join(f"{cell:>13}" for cell in cells))
-        if (ways, shots) in PAPER:
-            paper = [PAPER[ways, shots] if k == TEST_STEPS else "" for k in STEPS]
+        if case in PAPER:
+            paper = [PAPER[case] if k == TEST_STEPS else "" for k in STEPS]
             lines.append(f"{'MAML paper':18}" + "".join(f"{cell:>13}" for cell in paper))
-        if (ways, shots) in LEARN2LEARN:
-            lines.append(f"learn2learn's README, fully connected MAML: {LEARN2LEARN[ways, shots]}")
+        if case in LEARN2LEARN:
+            lines.append(f"learn2learn's README, fully connected MAML: {LEARN2LEARN[case]}")
         return "\n".join([*lines, ""])
 
     @classmethod
@@ -232,8 +283,8 @@ def accuracy(trained: Mapping[str, Trained[Omniglot]], rows: list[Row], run: Pat
         for one in trained
     }
     ways, shots = rows[0]["ways"], rows[0]["shots"]
-    if (ways, shots) in PAPER:
-        published = [float(number) / 100 for number in PAPER[ways, shots].split(" ± ")]
+    if (case := (rows[0]["conv"], ways, shots)) in PAPER:
+        published = [float(number) / 100 for number in PAPER[case].split(" ± ")]
         row = dict(zip(("steps", "accuracy", "ci95"), (TEST_STEPS, *published), strict=True))
         curves["MAML paper"] = (INK, [row])
     for name, (colour, points) in curves.items():

@@ -9,13 +9,15 @@ import dataclasses
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..engine.calls import first_order_meta_gradient, meta_gradient
+from ..engine.shards import sharded
 from ..files.lock import locked
 from ..files.names import described, name_of
 from ..files.own import folder_inside, open_own
@@ -24,6 +26,7 @@ from ..training.outer import train
 from ..training.state import CHECKPOINT, State
 from . import found
 from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator
+from .processes import pool
 
 CONFIG, LEARNER = "config.json", "learner.npz"
 CRC = "crc32"  # of all else in a config.json
@@ -127,29 +130,44 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
         _refuse_overwriting(folder, resume)
         _refuse_going_back(folder, experiment.iterations)
         write(experiment, folder)
-        state = train(
-            experiment.model,
-            start,
-            source,
-            alpha=experiment.alpha,
-            steps=0 if experiment.learner == "pretrained" else experiment.steps,
-            iterations=experiment.iterations,
-            beta=experiment.beta,
-            decay=experiment.decay,
-            gradient=_gradient(experiment),
-            rng=rng,
-            folder=folder,
-            resume=resume,
-            every=experiment.every,
-            validate=_noting(scores, validator) if validator else None,
-            progress=lambda iteration, value: progress(iteration, value, *scores[-1:]),
-        )
+        with _taken(experiment) as gradient:
+            state = train(
+                experiment.model,
+                start,
+                source,
+                alpha=experiment.alpha,
+                steps=0 if experiment.learner == "pretrained" else experiment.steps,
+                iterations=experiment.iterations,
+                beta=experiment.beta,
+                decay=experiment.decay,
+                gradient=gradient,
+                rng=rng,
+                folder=folder,
+                resume=resume,
+                every=experiment.every,
+                validate=_noting(scores, validator) if validator else None,
+                progress=lambda iteration, value: progress(iteration, value, *scores[-1:]),
+            )
         experiment.finished(Trained(experiment, state).theta).save(folder / LEARNER)
     return state
 
 
-def _gradient(experiment: Experiment) -> Callable[..., Any]:
-    return first_order_meta_gradient if experiment.learner == "first-order" else meta_gradient
+@contextmanager
+def _taken(experiment: Experiment) -> Iterator[Callable[..., Any]]:
+    """The gradient, by as many processes as the experiment wants."""
+    if experiment.workers == 1:
+        yield _gradient(experiment)
+        return
+    with pool(experiment.workers) as executor:
+        yield _gradient(experiment, executor)
+
+
+def _gradient(experiment: Experiment, executor: Any = None) -> Callable[..., Any]:
+    """It, or for want of an executor its name."""
+    exact = experiment.learner != "first-order"
+    gradient = meta_gradient if exact else first_order_meta_gradient
+    several = experiment.workers > 1
+    return sharded(executor, experiment.workers, gradient) if several else gradient
 
 
 def _noting(scores: list[float], validator: Validator) -> Validator:

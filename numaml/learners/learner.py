@@ -23,15 +23,16 @@ from ..engine.arguments import checked_alpha, checked_steps, checked_theta
 from ..engine.calls import adapt
 from ..files.archive import archive, arrays_of, text_of
 from ..files.own import open_given
+from ..network.convolution import ConvNet
 from ..network.mlp import MLP
+from ..network.network import Network
 
 Array = np.ndarray[Any, Any]
 
-VERSION = 1  # of the file's format
-FIELDS = (
-    "version", "sizes", "activation", "loss", "norm", "dtype",
-    "alpha", "steps", "scaling", "classes", "provenance",
-)  # fmt: skip
+# Of every version of the file's format the network it is of. A file begins with its version, then
+# come the network's fields, then these.
+FORMATS: dict[int, type[Network]] = {1: MLP, 2: ConvNet}
+FIELDS = ("dtype", "alpha", "steps", "scaling", "classes", "provenance")
 DTYPES = ("float32", "float64")
 LONGEST = 1 << 22  # bytes of a description: names and scaling of some ten thousand columns
 # No file takes more memory than it weighs: in an array, every label takes as much as the longest.
@@ -40,6 +41,8 @@ LONGEST_LABEL, LABELS = 1000, 1 << 22  # characters of one, and of all as an arr
 # parameter, of which one takes some 5 ns. A layer takes as long as LAYER of them, for the calls,
 # and each of its outputs as long as OUTPUT, for the rows.
 MOST_WORK, LAYER, OUTPUT = 2 * 10**9, 30_000, 1000
+# Nor does it ask for more memory for an example than it weighs, or than this many numbers.
+MOST_NUMBERS = 1 << 24
 MOST_STEPS = 1_000_000  # that one may ask of `Learner.adapt`
 _shortener = Repr()
 _shortener.maxlist, _shortener.maxstring = 20, 80
@@ -52,7 +55,7 @@ class Learner:
 
     Parameters
     ----------
-    model : MLP
+    model : MLP or ConvNet
     theta : (P,) float32 or float64 array
         Meta-parameters. A copy is kept, which is read-only.
     alpha : float
@@ -88,7 +91,7 @@ class Learner:
     (3,)
     """
 
-    model: MLP
+    model: Network
     theta: Array
     alpha: float
     steps: int
@@ -97,8 +100,8 @@ class Learner:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, MLP):
-            raise TypeError(f"model is {type(self.model).__name__}; want a numaml.MLP")
+        if not isinstance(self.model, Network):
+            raise TypeError(f"model is {type(self.model).__name__}; want a numaml.MLP or ConvNet")
         theta = _theta(self.theta, self.model)
         own = {
             "theta": theta,
@@ -353,7 +356,7 @@ def _table(array: Any, name: str, columns: int) -> Array:
     return array
 
 
-def _theta(theta: Any, model: MLP) -> Array:
+def _theta(theta: Any, model: Network) -> Array:
     theta = np.array(checked_theta(theta))
     if theta.dtype not in map(np.dtype, DTYPES):
         raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)}")
@@ -369,13 +372,19 @@ def _steps(steps: Any, most: int) -> int:
     return checked_steps(steps)
 
 
-def _most_steps(model: MLP) -> int:
+def _most_steps(model: Network) -> int:
     """How many inner steps a learner may have."""
-    outputs = model.sizes[1:]
-    return MOST_WORK // (model.size + LAYER * len(outputs) + OUTPUT * sum(outputs))
+    if (numbers := model.trace_size(0, 1, 0)) > max(MOST_NUMBERS, 4 * model.size):
+        raise ValueError(
+            f"an example takes {numbers} numbers; want at most {MOST_NUMBERS}: a smaller image, "
+            "smaller kernels, or fewer filters"
+        )
+    outputs, shapes = model.sizes[1:], zip(model.rows(1), model.shapes, strict=True)
+    work = sum(rows * (n_in + 1) * n_out for rows, (n_in, n_out) in shapes)
+    return MOST_WORK // (work + LAYER * len(outputs) + OUTPUT * sum(outputs))
 
 
-def _scaling(scaling: Any, model: MLP) -> Scaling:
+def _scaling(scaling: Any, model: Network) -> Scaling:
     n_in, n_out = model.sizes[0], model.sizes[-1]
     kept = Scaling(*(np.array(array, np.float64) for array in scaling))
     for name, array, n in zip(kept._fields, kept, (n_in, n_in, n_out, n_out), strict=True):
@@ -387,7 +396,7 @@ def _scaling(scaling: Any, model: MLP) -> Scaling:
     return kept
 
 
-def _classes(classes: Any, model: MLP) -> Array:
+def _classes(classes: Any, model: Network) -> Array:
     given, n_out = (
         classes.tolist() if isinstance(classes, np.ndarray) else [*classes],
         model.sizes[-1],
@@ -442,14 +451,16 @@ def _description(learner: Learner) -> bytes:
     model, scaling, classes = learner.model, learner.scaling, learner.classes
     if not isinstance(model.activation, str):
         raise TypeError("the activation is your own and cannot be saved; want one with a name")
+    version = next(number for number, kind in FORMATS.items() if isinstance(model, kind))
+    network = {name: getattr(model, name) for name in _fields(version)}
     values = (
-        VERSION, model.sizes, model.activation, model.loss, model.norm, learner.theta.dtype.name,
-        learner.alpha, learner.steps,
+        learner.theta.dtype.name, learner.alpha, learner.steps,
         scaling and {name: array.tolist() for name, array in scaling._asdict().items()},
         None if classes is None else classes.tolist(), learner.provenance,
     )  # fmt: skip
     try:
-        text = json.dumps(dict(zip(FIELDS, values, strict=True)), allow_nan=False).encode()
+        about = {"version": version} | network | dict(zip(FIELDS, values, strict=True))
+        text = json.dumps(about, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"provenance is not what JSON can hold: {error}") from error
     if len(text) > LONGEST:
@@ -477,18 +488,24 @@ def _parse(text: bytes) -> tuple[str, dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its description cannot be read ({error}); copy it again") from error
     version = about.get("version") if isinstance(about, dict) else None
-    if isinstance(version, int) and version > VERSION:
+    if isinstance(version, int) and version > max(FORMATS):
         raise ValueError(
-            f"its format has the version {version} and this numaml reads {VERSION}; update numaml"
+            f"its format has the version {version} and this numaml reads {max(FORMATS)}; update "
+            "numaml"
         )
-    if version != VERSION or tuple(about) != FIELDS:
+    if version not in FORMATS or tuple(about) != ("version", *_fields(version), *FIELDS):
         raise ValueError("its description has other fields; want a file that Learner.save wrote")
-    model = MLP(*(about[name] for name in ("sizes", "activation", "loss", "norm")))
+    model: Network = FORMATS[version](*(about[name] for name in _fields(version)))
     scaling = about["scaling"] and Scaling(**about["scaling"])
     if about["dtype"] not in DTYPES:
         raise ValueError(f"theta has dtype {about['dtype']!r}; want one of {', '.join(DTYPES)}")
     kept = {name: about[name] for name in ("alpha", "steps", "classes", "provenance")}
     return about["dtype"], {"model": model, "scaling": scaling, **kept}
+
+
+def _fields(version: int) -> tuple[str, ...]:
+    """Of a network, in the order that it takes them."""
+    return tuple(one.name for one in fields(FORMATS[version]))  # type: ignore[arg-type]  # dataclasses
 
 
 def _archived(text: bytes, theta: Array) -> bytes:

@@ -18,6 +18,10 @@ class Rows(NamedTuple):
     y: Array
 
 
+class Lifted(Rows):
+    """One whose x is as the first layer takes it."""
+
+
 def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta") -> Array:
     """Numbers, ``length`` of them along the last axis."""
     vector = as_numbers(vector, name)

@@ -17,7 +17,7 @@ from ..weights.numbers import as_numbers
 from ..weights.theta import Array, Layers, Shapes, pack, size, unpack
 from . import inputs, settings
 from .activations import ACTIVATIONS, GAINS, Activation
-from .inputs import Rows
+from .inputs import Lifted, Rows
 from .losses import LOSSES
 from .normalisation import NORMS, centred
 from .passes import backward, forward, r_backward, r_forward
@@ -149,7 +149,7 @@ class Network:
         array([[7.],
                [9.]])
         """
-        if isinstance(x, Rows):
+        if isinstance(x, Lifted):
             return self._output(theta, x.x)
         if not isinstance(theta, Layered):
             theta = inputs.as_vector(theta, self.size, self.sizes)
@@ -172,7 +172,7 @@ class Network:
         TypeError, ValueError
             If shapes, dtypes or classes do not fit.
         """
-        if not isinstance(batch, Rows):
+        if not isinstance(batch, Lifted):
             theta, batch = self.lift(theta, batch)
         with np.errstate(under="ignore"):
             return LOSSES[self.loss](self._output(theta, batch.x), batch.y)[0]
@@ -215,7 +215,7 @@ class Network:
         >>> bool(np.allclose(H, H.T, rtol=0, atol=1e-15))
         True
         """
-        if isinstance(batch, Rows):
+        if isinstance(batch, Lifted):
             with np.errstate(under="ignore"):
                 return self._linearize(theta, batch)
         # Copies, for the product must be that of now whatever the caller's arrays become.
@@ -277,7 +277,7 @@ class Network:
             theta, *batches = self.checked(theta, *batches)  # type: ignore[assignment]  # a list
         if not batches:
             return (theta,)
-        rows = [Rows(self._input(batch.x), batch.y) for batch in batches]
+        rows = [Lifted(self._input(batch.x), batch.y) for batch in batches]
         tasks, n, _ = (1, *rows[0].x.shape)[-3:]
         return lift(theta, self.shapes, tasks, n), *rows
 

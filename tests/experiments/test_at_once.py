@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from numaml.experiments import at_once
+from numaml.experiments import at_once, processes
 from numaml.experiments.at_once import Job, fit_all
 from numaml.experiments.runs import load, read
 from numaml.experiments.sinusoid import Sinusoid
@@ -63,8 +63,8 @@ def _first(heard):
 def test_the_processes_have_one_blas_thread_and_the_environment_stays(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    with at_once._one_thread():
-        assert {os.environ[name] for name in at_once.THREADS} == {"1"}
+    with processes.one_thread():
+        assert {os.environ[name] for name in processes.THREADS} == {"1"}
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
 

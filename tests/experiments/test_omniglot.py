@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -214,9 +215,45 @@ def test_other_ways_and_shots(data, tmp_path, capsys):
     assert one.experiment.source().queries == 2
 
 
+def test_convolutions_by_two_processes(data, tmp_path, capsys):
+    """And the bits of the same shards on threads."""
+    run, few = tmp_path / "run", {"iterations": 6, "every": 3, "tasks": 3, "filters": (5, 4)}
+    few |= {"characters": 30, "validation": 7, "queries": 2}
+    arguments = [
+        one for name, value in few.items() for one in (f"--{name}", *np.atleast_1d(value).tolist())
+    ]
+    by = ["--conv", "--alone", "--processes", 2, "--data", data, "--out", run]
+    assert command("train", "omniglot", *by, *arguments) == 0
+    assert "98.7 ± 0.4" in capsys.readouterr().out
+    experiment, state = runs.load(run)["exact"]
+    assert experiment.model == numaml.ConvNet(
+        (28, 28, 1), ((5, 3, 2), (4, 3, 2)), 5, "relu", "cross_entropy", "batch"
+    )
+    learner = numaml.Learner.load(run / "learner.npz")
+    assert learner.model == experiment.model
+    rng = np.random.default_rng(0)
+    start = experiment.start(rng)
+    *seen, (head, _) = experiment.model.unpack(start)
+    assert not head.any()
+    assert [W.std() * (len(W) / 2) ** 0.5 == pytest.approx(1, abs=0.5) for W, _ in seen] == [
+        True
+    ] * 2
+    with ThreadPoolExecutor(2) as executor:
+        want = numaml.train(
+            experiment.model, start, experiment.source(), alpha=2.0, steps=1, iterations=6,
+            every=3, rng=rng, gradient=numaml.sharded(executor, 2),
+        )  # fmt: skip
+    assert np.array_equal(state.theta, want.theta)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--data", "DATA", *SHORT, "--conv"], "hidden is (16, 12), and without effect with conv"),
+        (["--data", "DATA", "--spread", 1, "--conv"], "spread is 1.0, and without effect with"),
+        (["--data", "DATA", "--filters", 3], "filters is (3,), and without effect without conv"),
+        (["--data", "DATA", "--processes", 2], "processes is 2; want it with --alone"),
+        (["--data", "DATA", *SHORT, "--alone", "--processes", 5], "processes is 5 for 4 tasks"),
         ([], "images_evaluation.zip: --data PATH"),
         (["--data", "nowhere"], "nowhere holds neither images_background.zip nor"),
         (["--data", "DATA", "--characters", 45], "at least one class left for the test"),

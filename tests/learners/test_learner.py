@@ -308,3 +308,18 @@ def test_who_adapts_may_ask_for_more_steps_than_a_learner_may_have(monkeypatch):
 def test_a_theta_of_another_byte_order_is_kept_as_it_is_worth():
     theta = MODEL.init(0)
     assert np.array_equal(Learner(MODEL, theta.astype(">f8"), 0.1, 1).theta, theta)
+
+
+def test_a_learner_of_images():
+    """Two kinds of bars, told apart; by its file the same."""
+    model = numaml.ConvNet((4, 3, 1), ((5, 3, 1), (6, 2, 2)), 2, loss="cross_entropy", norm="batch")
+    learner = Learner(model, model.init(0), 0.5, 10, classes=np.array(["lying", "standing"]))
+    x = np.zeros((7, 4, 3))
+    for i in range(4):
+        x[i, i] = 1
+    for i in range(3):
+        x[4 + i, :, i] = 1
+    y = ["lying"] * 4 + ["standing"] * 3
+    assert learner.adapt(x.reshape(7, 12), y).predict(x.reshape(7, 12)).tolist() == y
+    with pytest.raises(ValueError, match=r"x has shape \(7, 11\); want \(n, 12\)"):
+        learner.adapt(x.reshape(7, 12)[:, 1:], y)

@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import numaml
-from numaml import MLP, Learner, Scaling
-from numaml.learners.learner import FIELDS, LONGEST, VERSION, _archived, _description
+from numaml import MLP, ConvNet, Learner, Scaling
+from numaml.learners.learner import FIELDS, LONGEST, _archived, _description
 
 SMALL = Learner(MLP((1, 2)), np.array([0.5, -2.0, 1.5, 3.0], np.float32), 0.25, 3)
 RANDOM = np.random.default_rng(0)
+IMAGES = ConvNet((5, 4, 2), ((3, 3, 2), (4, 2, 1)), 2, "tanh", "cross_entropy", "batch")
 UNITS = Scaling(*(np.exp(RANDOM.normal(0, 20, n)) for n in (4, 4, 2, 2)))
 
 
@@ -38,6 +39,7 @@ LEARNERS = {
     "float64, units": Learner(MLP((4, 5, 2)), MLP((4, 5, 2)).init(0), 1 / 3, 0, UNITS),
     "names": classifier(3, classes=np.array(["a", "é\u2028\ud800", ""])),
     "numbers": classifier(2, classes=np.array([-(2**40), 7])),
+    "images": Learner(IMAGES, IMAGES.init(0, np.float32), 2.0, 3, classes=np.array(["o", "x"])),
     "provenance": classifier(3, provenance={"a": [1, None, {"b": 1e-300}], "größe": "θ\ud800"}),
 }
 
@@ -107,14 +109,57 @@ def test_numpy_and_zipfile_read_it_too(kept):
         assert arrays.files == ["learner", "theta"]
         np.testing.assert_array_equal(arrays["theta"], LEARNERS["provenance"].theta)
         about = json.loads(arrays["learner"].tobytes())
-    assert tuple(about) == FIELDS
-    assert about["version"] == VERSION
+    assert tuple(about) == ("version", "sizes", "activation", "loss", "norm", *FIELDS)
+    assert about["version"] == 1
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
 
 
 def test_the_file_is_as_it_has_always_been():
     assert content() == zipped(members())
+    assert _description(SMALL) == (
+        b'{"version": 1, "sizes": [1, 2], "activation": "relu", "loss": "squared_error", '
+        b'"norm": null, "dtype": "float32", "alpha": 0.25, "steps": 3, "scaling": null, '
+        b'"classes": null, "provenance": {}}'
+    )
+    assert _description(LEARNERS["images"]) == (
+        b'{"version": 2, "image": [5, 4, 2], "layers": [[3, 3, 2], [4, 2, 1]], "n_out": 2, '
+        b'"activation": "tanh", "loss": "cross_entropy", "norm": "batch", "dtype": "float32", '
+        b'"alpha": 2.0, "steps": 3, "scaling": null, "classes": ["o", "x"], "provenance": {}}'
+    )
+
+
+IMAGES_HOSTILE = {
+    "an image of a planet": ("image", "[40000, 20000, 2]", "an example takes 14400000012 "),
+    "an image without end": ("image", f"[{10**4000}, {10**4000}, 2]", ""),
+    "another channel": ("image", "[5, 4, 3]", "bytes and needs"),
+    "kernels of a planet": ("layers", "[[3, 100000, 2], [4, 2, 1]]", "bytes and needs"),
+    "no layers": ("layers", "[]", "want (filters, kernel, stride)"),
+    "a layer true": ("layers", "[[3, 3, 2], [4, 2, true]]", "not as Learner.save writes it"),
+    "of another network": ("version", "1", "other fields"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES_HOSTILE)
+def test_a_hostile_description_of_images_is_refused(name, kept):
+    field, value, reason = IMAGES_HOSTILE[name]
+    about = json.loads(_description(LEARNERS["images"])) | {field: "HERE"}
+    text = json.dumps(about).replace('"HERE"', value).encode()
+    refused(kept(_archived(text, LEARNERS["images"].theta)), reason)
+
+
+def test_an_example_takes_no_more_memory_than_a_file_may_ask_for():
+    """Small kernels on large images, and large kernels on small ones."""
+    for image, layers in (((2000, 2000, 1), ((1, 1, 1),)), ((400, 400, 1), ((1, 99, 1),))):
+        model = ConvNet(image, layers, 2)
+        with pytest.raises(
+            ValueError, match=r"an example takes \d+ numbers; want at most 16777216"
+        ):
+            Learner(model, model.init(0), 0.1, 0)
+    model = ConvNet((400, 400, 1), ((1, 5, 1),), 2)
+    assert Learner(model, model.init(0), 0.1, 12).steps == 12
+    with pytest.raises(ValueError, match="steps is 13; want an integer from 0 to 12"):
+        Learner(model, model.init(0), 0.1, 13)
 
 
 def test_every_truncation_is_refused(kept):
@@ -145,9 +190,9 @@ def test_bytes_put_in_taken_out_or_appended_are_refused(tmp_path_factory, data):
 
 
 def test_a_file_of_a_newer_version_asks_for_a_newer_numaml(kept):
-    text = _description(SMALL).replace(b'"version": 1', b'"version": 2, "more": []')
-    refused(kept(_archived(text, SMALL.theta)), "version 2 and this numaml reads 1; update numaml")
-    text = text.replace(b'"version": 2', b'"version": -2')
+    text = _description(SMALL).replace(b'"version": 1', b'"version": 3, "more": []')
+    refused(kept(_archived(text, SMALL.theta)), "version 3 and this numaml reads 2; update numaml")
+    text = text.replace(b'"version": 3', b'"version": -2')
     refused(kept(_archived(text, SMALL.theta)), "other fields")
 
 

@@ -232,6 +232,18 @@ def test_what_else_takes_a_model_takes_this_one():
     assert report.verdict == "right", report
 
 
+def test_batches_that_are_checked_and_not_lifted_are_taken_too():
+    model = net(norm="batch")
+    theta, tasks = model.init(0), tasks_for(model)
+    _, rows = model.checked(theta, tasks.query)
+    assert np.array_equal(model.value(theta, rows), model.value(theta, tasks.query))
+    want = model.linearize(theta, tasks.query)[1]
+    assert np.array_equal(model.linearize(theta, rows)[1], want)
+    lifted, once = model.lift(theta, rows)
+    assert np.array_equal(model.linearize(lifted, once)[1], want)
+    assert np.array_equal(numaml.adapt(model, theta, tasks.support, 0.1, 0), [theta] * 4)
+
+
 def test_evaluations_are_taken_in_parts(monkeypatch):
     model = net(norm="batch")
     arguments = model, model.init(0), tasks_for(model, (5,)), 0.3, 2

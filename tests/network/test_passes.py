@@ -8,7 +8,7 @@ import pytest
 import numaml
 from numaml import maml
 from numaml.network.activations import ACTIVATIONS
-from numaml.network.inputs import Rows
+from numaml.network.inputs import Lifted
 from numaml.network.losses import LOSSES
 from numaml.network.normalisation import NORMS, Normalised
 from numaml.network.passes import Plain, forward
@@ -73,7 +73,7 @@ def everything(case, dtype):
     model, alpha, steps = case.model, case.alpha, case.steps
     theta = kept(case.theta.astype(dtype))
     support, query = (
-        Rows(kept(b.x.astype(dtype)), kept(b.y if b.y.dtype.kind == "i" else b.y.astype(dtype)))
+        Lifted(kept(b.x.astype(dtype)), kept(b.y if b.y.dtype.kind == "i" else b.y.astype(dtype)))
         for b in (case.tasks.support, case.tasks.query)
     )
     yield maml.exact(model, theta, support, query, alpha, steps)
