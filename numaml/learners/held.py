@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data.grouped import Grouped, only
 from ..data.tasks import Batch, Tasks
-from ..network.mlp import MLP
+from ..network.network import Network
 from ..training.evaluation import adapted
 
 Array = np.ndarray[Any, Any]
@@ -85,14 +85,14 @@ def chosen(way: Way, held: Held) -> int:
     return scores.index(min(scores))
 
 
-def rate_and_steps(model: MLP, theta: Array, alpha: float, held: Held) -> tuple[float, int]:
+def rate_and_steps(model: Network, theta: Array, alpha: float, held: Held) -> tuple[float, int]:
     """The inner learning rate, of ``alpha`` and others, and the number of steps that do best."""
     rates = rates_beside(alpha)
     number = chosen(adapting(model, theta, rates, STEPS), held)
     return rates[number // (STEPS + 1)], number % (STEPS + 1)
 
 
-def error_after(model: MLP, theta: Array, alpha: float, steps: int, held: Held) -> float:
+def error_after(model: Network, theta: Array, alpha: float, steps: int, held: Held) -> float:
     """The mean error over tasks, the one that decides, after so many inner steps."""
     ((_, predicted),) = adapting(model, theta, (alpha,), steps, steps)(held.drawn)
     return float(next(iter(measured(held, predicted).values())).mean())
@@ -103,7 +103,9 @@ def rates_beside(alpha: float) -> tuple[float, ...]:
     return tuple(sorted({alpha, *RATES}))
 
 
-def adapting(model: MLP, theta: Array, rates: tuple[float, ...], steps: int, least: int = 0) -> Way:
+def adapting(
+    model: Network, theta: Array, rates: tuple[float, ...], steps: int, least: int = 0
+) -> Way:
     """A network after ``least`` … ``steps`` inner steps at each of some rates."""
 
     def way(tasks: Tasks) -> Iterator[Candidate]:
@@ -115,12 +117,12 @@ def adapting(model: MLP, theta: Array, rates: tuple[float, ...], steps: int, lea
     return way
 
 
-def as_it_is(model: MLP, theta: Array) -> Way:
+def as_it_is(model: Network, theta: Array) -> Way:
     """A network without any step."""
     return lambda tasks: iter([("", outcome(model, model.predict(theta, tasks.query.x)))])
 
 
-def outcome(model: MLP, u: Array) -> Array:
+def outcome(model: Network, u: Array) -> Array:
     """Numbers, or probabilities, from a network's outputs."""
     u = np.asarray(u)
     if model.loss != "cross_entropy":

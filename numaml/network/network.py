@@ -304,9 +304,8 @@ class Network:
         return centred(x) if self.norm == "batch" and len(self.sizes) > 2 else x
 
     def _output(self, theta: Vector, x: Array) -> Array:
-        s, _, _ = self._activation
         with np.errstate(under="ignore"):  # a number too small to matter
-            return forward(*self._columns(theta), x, s, NORMS[self.norm])[2][-1]
+            return forward(*self._columns(theta), x, self._activation[0], NORMS[self.norm])[2][-1]
 
     def _linearize(self, theta: Vector, batch: Rows) -> tuple[Any, Any, Callable[[Any], Any]]:
         (W, b), (s, s_prime, s_second) = self._columns(theta), self._activation
