@@ -77,9 +77,10 @@ def test_a_tag_that_does_not_resolve_is_told(tmp_path, file, text, instead, comp
     kept = shutil.ignore_patterns("__pycache__", "vectors", "book", "check", "command", "data")
     for folder in ("derivations", "numaml"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=kept)
-    for name in ("numaml/check/audit.py", "tests/test_planted_bugs.py", "tests/test_formulas.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
+    for pattern in ("numaml/check/audit*.py", "tests/test_planted*.py", "tests/test_formulas.py"):
+        for path in ROOT.glob(pattern):
+            (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+            shutil.copy(path, tmp_path / path.relative_to(ROOT))
     source = (tmp_path / file).read_text()
     assert source.count(text) == 1
     (tmp_path / file).write_text(source.replace(text, instead))

@@ -132,33 +132,48 @@ def _dedented(lines):
     return "\n".join(line[margin:] for line in lines)
 
 
-def _literal(path, name, root):
-    """The value of a name that a module gives it by a literal."""
-    for node in ast.parse((root / path).read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(one, ast.Name) and one.id == name for one in targets):
-            return node.value
-    raise LookupError(f"{path} has no {name}")
+def _walked(root, *patterns):
+    """Every node of the files of these names."""
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _texts(nodes):
+    """The strings among nodes that are strings and nothing else."""
+    return [one.value for one in nodes if isinstance(one, ast.Constant)]
 
 
 def audit(root=ROOT):
-    """Rows of the audit."""
-    table = _literal("numaml/check/audit.py", "CHECKS", root)
-    return [Check(key.value, value.elts[0].value)
-            for key, value in zip(table.keys, table.values, strict=True)]  # fmt: skip
+    """Rows of the audit: entries ``"(R3) name": ("method", …)`` of a table, in any file of it."""
+    found = []
+    for node in _walked(root, "numaml/check/audit*.py"):
+        for key, value in zip(
+            *(node.keys, node.values) if isinstance(node, ast.Dict) else ((), ())
+        ):
+            name = key.value if isinstance(key, ast.Constant) else ""
+            if isinstance(name, str) and TAG.match(name) and isinstance(value, ast.Tuple):
+                found.append(Check(name, value.elts[0].value))
+    return found
 
 
 def planted(root=ROOT):
-    """(tag, bug) of every bug."""
-    every = ast.literal_eval(_literal("tests/test_planted_bugs.py", "BUGS", root))
-    return [
-        (tag.strip("()"), Bug(f"numaml/{file}.py", text, bug)) for file, text, bug, tag in every
-    ]
+    """(tag, bug) of every bug: tuples ``(file, text, bug, "(R3)")`` of a list."""
+    for node in _walked(root, "tests/test_planted*.py"):
+        texts = _texts(node.elts) if isinstance(node, ast.Tuple) else ()
+        if len(texts) == 4 and TAG.fullmatch(texts[3]):
+            file, text, bug, tag = texts
+            yield tag[1:-1], Bug(f"numaml/{file}.py", text, bug)
 
 
 def not_in_the_textbook(root=ROOT):
     """Tags of formulas that the textbook does without, as the tests say."""
-    return set(ast.literal_eval(_literal("tests/test_formulas.py", "NOT_IN_THE_TEXTBOOK", root)))
+    tags = set()
+    for node in _walked(root, "tests/test_formulas.py"):
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        if any(getattr(one, "id", "") == "NOT_IN_THE_TEXTBOOK" for one in targets):
+            tags.update(_texts(ast.walk(node.value)))
+    return tags
 
 
 @cache
