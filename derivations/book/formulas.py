@@ -148,9 +148,8 @@ def audit(root=ROOT):
     """Rows of the audit: entries ``"(R3) name": ("method", …)`` of a table, in any file of it."""
     found = []
     for node in _walked(root, "numaml/check/audit*.py"):
-        for key, value in zip(
-            *(node.keys, node.values) if isinstance(node, ast.Dict) else ((), ())
-        ):
+        entries = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
+        for key, value in entries:
             name = key.value if isinstance(key, ast.Constant) else ""
             if isinstance(name, str) and TAG.match(name) and isinstance(value, ast.Tuple):
                 found.append(Check(name, value.elts[0].value))
