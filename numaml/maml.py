@@ -10,7 +10,7 @@ Source: Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning", Algorithm 1; 
 recursion is derived in ``derivations/3-meta-gradient.md``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -86,9 +86,71 @@ def exact(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int) ->
     hvps: list[HVP] = []
     phi = inner_loop(model, theta, S, alpha, steps, hvps)
     value, lam, _ = model.linearize(phi, Q)  # (M2)
-    while hvps:  # from the last to the first, each freed with its trace once it is used
-        lam = lam - alpha * hvps.pop()(lam)  # (M3)
-    return task_means(value, lam)
+    return task_means(value, pull_back(given_up(hvps), alpha, lam))
+
+
+def pull_back(hvps: Iterable[HVP], alpha: Any, w: Any) -> Any:
+    """Jᵀ w for J = ∂φ_K/∂θ: λ_0 from λ_K = w, by ``λ_k = λ_{k+1} − α H_k λ_{k+1}``.
+
+    Parameters
+    ----------
+    hvps : iterable of callables
+        The products v ↦ H_k v of `inner_loop`, *from the last step to the first*:
+        ``reversed(hvps)``.
+    alpha : float
+        The inner learning rate that they were made with.
+    w : (P,) or (T, P) array
+        A cotangent of φ_K; one row per task.
+
+    Returns
+    -------
+    lam : array of w's shape
+        For every task its own; the mean over tasks is taken by who needs it.
+
+    Examples
+    --------
+    >>> import numpy as np, numaml
+    >>> from numaml.maml import inner_loop, pull_back, push_forward
+    >>> model, rng = numaml.MLP((1, 8, 1), "tanh"), np.random.default_rng(0)
+    >>> theta, batch = model.init(rng), numaml.Batch(*rng.normal(size=(2, 5, 1)))
+    >>> hvps = []
+    >>> phi = inner_loop(model, theta, batch, 0.1, 3, hvps)
+    >>> v, w = rng.normal(size=(2, model.size))
+    >>> pulled, pushed = pull_back(reversed(hvps), 0.1, w), push_forward(hvps, 0.1, v)
+    >>> bool(abs(w @ pushed - pulled @ v) < 1e-12)
+    True
+    """
+    for hvp in hvps:
+        w = w - alpha * hvp(w)  # (M3)
+    return w
+
+
+def push_forward(hvps: Iterable[HVP], alpha: Any, v: Any) -> Any:
+    """J v for J = ∂φ_K/∂θ: how φ_K moves as θ moves along v, ``v_{k+1} = v_k − α H_k v_k``.
+
+    Parameters
+    ----------
+    hvps : iterable of callables
+        The products v ↦ H_k v of `inner_loop`, in their order.
+    alpha : float
+        The inner learning rate that they were made with.
+    v : (P,) or (T, P) array
+        A tangent of θ, the same for all tasks or a row for each.
+
+    Returns
+    -------
+    phi_dot : (P,) or (T, P) array
+        One row per task, as φ_K.
+    """
+    for hvp in hvps:
+        v = v - alpha * hvp(v)  # (J1)
+    return v
+
+
+def given_up(hvps: list[HVP]) -> Iterator[HVP]:
+    """From the last to the first, each freed with its trace once it is used."""
+    while hvps:
+        yield hvps.pop()
 
 
 def first_order(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int) -> Result:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import numaml
 from numaml.check import strategies
 from numaml.check.strategies import ACTIVATIONS, SMOOTH
+from numaml.network.losses import target_width
 
 __all__ = ["ACTIVATIONS", "SMOOTH", "Case", "build", "cases", "each_task"]
 
@@ -43,7 +44,7 @@ def build(sizes, activation, loss, n_tasks, shots, queries, alpha, steps, seed, 
         x = rng.normal(size=(*lead, n, sizes[0]))
         if loss == "cross_entropy":
             return numaml.Batch(x, rng.integers(0, sizes[-1], (*lead, n)))
-        return numaml.Batch(x, rng.normal(size=(*lead, n, sizes[-1])))
+        return numaml.Batch(x, rng.normal(size=(*lead, n, target_width(loss, sizes[-1]))))
 
     theta = model.init(rng) + 0.1 * rng.normal(size=model.size)
     v = rng.normal(size=model.size)

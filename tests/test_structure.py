@@ -39,8 +39,9 @@ ROOMS = {
     "command": ("experiments", "learners", "check", "data", "files"),
     "experiments": ("learners", "training", "engine", "data", "files", "network"),
     "learners": ("training", "engine", "data", "files", "network"),
-    "check": ("training", "engine", "data", "network", "weights"),
+    "check": ("training", "family", "engine", "data", "network", "maml", "weights"),
     "training": ("engine", "files", "maml"),
+    "family": ("data", "network", "maml"),
     "engine": ("data", "files", "network", "maml", "weights"),
     "data": ("files", "network"),
     "files": (),
@@ -49,14 +50,18 @@ ROOMS = {
     "weights": (),
     "textbook": (),
 }
-MOST_ROOMS, MOST_FLOORS = 12, 9
-NOT_THE_KIT = {"check/audit", "check/answers"}  # they judge numaml; the kit judges anybody's
+MOST_ROOMS, MOST_FLOORS = 13, 9
+NOT_THE_KIT = {
+    "check/audit",
+    "check/audit_policies",
+    "check/answers",
+}  # they judge numaml; the kit judges anybody's
 ALONE = {"maml", "textbook"}  # to be copied into any program
 BY_NAME = {"__init__", "experiments/__init__"}  # load what is asked for later, what a folder holds
 FUNCTION_LINES, TEXTBOOK_LINES = 30, 200
 # What one meta-gradient of the Omniglot network runs through: lines of code in files of ours that
 # it enters, and calls of ours.
-LINES, CALLS = 810, 520
+LINES, CALLS = 830, 520
 
 
 def between_rooms(house):
@@ -231,7 +236,7 @@ def test_rooms_and_floors_are_counted():
     }
     assert "10 floors: j > i > h" in few_floors(tower)[0]
     assert few_floors({name: tower[name] for name in "abcdefghi"}) == []
-    assert "13 rooms, want 12" in few_rooms(dict.fromkeys([*ROOMS, "attic"], ""))
+    assert "14 rooms, want 13" in few_rooms(dict.fromkeys([*ROOMS, "attic"], ""))
 
 
 @pytest.mark.parametrize(

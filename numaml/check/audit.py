@@ -16,6 +16,7 @@ import numpy as np
 from ..data.tasks import Batch, Tasks
 from ..engine import calls
 from ..engine.shards import sharded
+from ..maml import inner_loop, pull_back, push_forward
 from ..network import losses
 from ..network.activations import ACTIVATIONS
 from ..network.convolution import ConvNet, Convolution, Mean, Patches
@@ -28,6 +29,7 @@ from ..weights.choice import pays
 from ..weights.factored import Factored, Layered, Vector
 from ..weights.factored import gradient as weights_gradient
 from . import TINY, Mod, complex_step, dual_gradient, relative_error
+from .audit_policies import ROWS
 
 Array = np.ndarray[Any, Any]
 
@@ -75,12 +77,18 @@ def _theta(seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(0, 0.7, _model().size)
 
 
-def _batch(n: int, seed: int, loss: str = "squared_error", tasks: tuple[int, ...] = (T,)) -> Batch:
+def _batch(
+    n: int,
+    seed: int,
+    loss: str = "squared_error",
+    tasks: tuple[int, ...] = (T,),
+    n_out: int = SIZES[-1],
+) -> Batch:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(*tasks, n, SIZES[0]))
     if loss == "cross_entropy":
         return Batch(x, rng.integers(0, SIZES[-1], (*tasks, n)))
-    return Batch(x, rng.normal(size=(*tasks, n, SIZES[-1])))
+    return Batch(x, rng.normal(size=(*tasks, n, losses.target_width(loss, n_out))))
 
 
 def _tasks() -> Tasks:
@@ -113,8 +121,9 @@ def _worst_element(got: Array, want: Any) -> float:
 
 def _loss(loss: str, reference: Callable[[Array, Any], float]) -> float:
     rng = np.random.default_rng(3)
-    u, u_dot = rng.normal(0, 3, (2, T, N_SUPPORT, SIZES[-1]))
-    y = _batch(N_SUPPORT, 4, loss).y
+    n_out = 10 if loss in losses.OF_POLICIES else SIZES[-1]
+    u, u_dot = rng.normal(0, 3, (2, T, N_SUPPORT, n_out)) / (3 if n_out == 10 else 1)
+    y = _batch(N_SUPPORT, 4, loss, n_out=n_out).y
     function = losses.LOSSES[loss]
     value, delta, hessian = function(u, y)
 
@@ -135,6 +144,29 @@ def _squared_error(u: Array, y: Array) -> float:
 def _cross_entropy(u: Array, y: Array) -> float:
     rows = zip(u.tolist(), y.tolist(), strict=True)
     return math.fsum(math.log(math.fsum(map(math.exp, r))) - r[c] for r, c in rows) / len(u)
+
+
+def _gaussian_nll(u: Array, y: Array) -> float:
+    d, terms = u.shape[1] // 2, []
+    for row, (*action, weight) in zip(u.tolist(), y.tolist(), strict=True):
+        for mu, log_sigma, a in zip(row[:d], row[d:], action, strict=True):
+            sigma = math.exp(log_sigma)
+            density = math.exp(-(((a - mu) / sigma) ** 2) / 200) / (sigma * math.sqrt(math.tau))
+            # 99 hundredths of the exponent apart: the density itself may underflow
+            terms.append(weight * (99 / 200 * ((a - mu) / sigma) ** 2 - math.log(density)))
+    return math.fsum(terms) / len(u)
+
+
+def _gaussian_kl(u: Array, y: Array) -> float:
+    """E ln(p/q) by a rule of three points, which is exact for polynomials of up to degree five."""
+    d, terms = u.shape[1] // 2, []
+    points = [(-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6)]
+    for row, (*given, weight) in zip(u.tolist(), y.tolist(), strict=True):
+        for mu, log_sigma, m, log_s in zip(row[:d], row[d:], given[:d], given[d:], strict=True):
+            for x, share in points:
+                z = (m + math.exp(log_s) * x - mu) / math.exp(log_sigma)
+                terms.append(weight * share * (log_sigma - log_s + (z * z - x * x) / 2))
+    return math.fsum(terms) / len(u)
 
 
 # Normalisation
@@ -296,7 +328,7 @@ def _r3(norm: str | None) -> float:
 
 def _r4(norm: str | None) -> float:
     errors = []
-    for loss in losses.LOSSES:
+    for loss in losses.LOSSES.keys() - losses.OF_POLICIES:
         model, theta, batch = _model(loss, norm=norm), _theta(), _batch(N_SUPPORT, 1, loss)
         v = np.random.default_rng(5).normal(size=(T, model.size))
         hvp = model.linearize(theta, batch)[2]
@@ -512,6 +544,44 @@ def _m3_field() -> float:
     return float(np.sum(got != dual_gradient(value, theta)))
 
 
+def _j1() -> float:
+    """J v against complex steps of φ_K, and J for all of them against Jᵀ."""
+    model, tasks, hvps = _model(), _tasks(), list[Any]()
+    inner_loop(model, _theta(), tasks.support, ALPHA, 3, hvps)
+    v, w = np.random.default_rng(14).normal(size=(2, T, model.size))
+
+    def phi(theta: Array) -> Array:
+        return np.asarray(calls.adapt(model, theta, tasks.support, ALPHA, 3))
+
+    got = push_forward(hvps, ALPHA, v[0])
+    back = pull_back(reversed(hvps), ALPHA, w)
+    both = [w[t] @ push_forward(hvps, ALPHA, v)[t] for t in range(T)]
+    return max(
+        relative_error(got, complex_step(phi, _theta(), v[0])),
+        relative_error(both, [back[t] @ v[t] for t in range(T)]),
+    )
+
+
+def _j1_field() -> float:
+    """⟨w, J v⟩ = ⟨Jᵀ w, v⟩ over GF(2^61 − 1), and J v by dual numbers: equal or not."""
+    model, rng, hvps = MLP((2, 2, 1), "square"), np.random.default_rng(15), list[Any]()
+
+    def elements(*shape: int) -> Array:
+        flat = [Mod(n) for n in rng.integers(Mod.p, size=math.prod(shape)).tolist()]
+        return np.array(flat, object).reshape(shape)
+
+    (theta, v, w), alpha = elements(3, model.size), elements(1)[0]
+    support = Batch(elements(2, 2), elements(2, 1))
+    inner_loop(model, theta, support, alpha, 2, hvps)
+
+    def along(theta: Array) -> Any:
+        return w @ calls.adapt(model, theta, support, alpha, 2)
+
+    pushed, pulled = push_forward(hvps, alpha, v), pull_back(reversed(hvps), alpha, w)
+    wrong = np.sum(pulled != dual_gradient(along, theta))
+    return float(wrong + (w @ pushed != pulled @ v))
+
+
 def _m4() -> float:
     """The mean over tasks of ∇L_Q(φ_K), and not the gradient of the meta-value."""
     model, tasks = _model(), _tasks()
@@ -567,6 +637,10 @@ CHECKS: dict[str, Check] = {
         "squared_error", _squared_error)),
     "(L2) cross-entropy": ("plain sums, complex step", ROUNDING, lambda: _loss(
         "cross_entropy", _cross_entropy)),
+    "(L3) Gaussian likelihood": ("densities, complex step", ROUNDING, lambda: _loss(
+        "gaussian_nll", _gaussian_nll)),
+    "(L4) Gaussian KL": ("Gauss's quadrature, complex step", ROUNDING, lambda: _loss(
+        "gaussian_kl", _gaussian_kl)),
     "(N1) normalisation": ("plain loops", ROUNDING, lambda: _normalisation(_n1)),
     "(N2) its Jacobian": ("complex step of (N1)", ROUNDING, lambda: _normalisation(_n2)),
     "(N3) tangent of J w": ("complex step of (N2)", ROUNDING, lambda: _normalisation(
@@ -593,4 +667,7 @@ CHECKS: dict[str, Check] = {
     "(M4) first-order": ("complex step at φ_K; differs from (M3)", ROUNDING, _m4),
     "(M5) tasks in shards": ("complex step of the meta-value", ROUNDING, _m5),
     "(O1) Adam": ("its definition as a sum", ROUNDING, _o1),
+    "(J1) forward, K = 3": ("complex step of φ_K", ROUNDING, _j1),
+    "(J1) forward, K = 2": ("dual numbers over GF(2^61 − 1)", 0.0, _j1_field),
+    **ROWS,
 }  # fmt: skip

@@ -24,6 +24,7 @@ from ..engine.calls import adapt
 from ..files.archive import archive, arrays_of, text_of
 from ..files.own import open_given
 from ..network.convolution import ConvNet
+from ..network.losses import OF_POLICIES, target_width
 from ..network.mlp import MLP
 from ..network.network import Network
 
@@ -242,7 +243,8 @@ class Learner:
             raise ValueError(f"y has shape {y.shape} and x has {n} rows; want one y for each")
         if classifies:
             return _numbered(y, self.classes, self.model.sizes[-1])
-        y = _table(y[:, None] if y.ndim == 1 else y, "y", self.model.sizes[-1])
+        width = target_width(self.model.loss, self.model.sizes[-1])
+        y = _table(y[:, None] if y.ndim == 1 else y, "y", width)
         return self._standardised(y, self.scaling and self.scaling[2:], "y")
 
     def _standardised(self, array: Array, scaling: Any, name: str) -> Array:
@@ -385,6 +387,8 @@ def _most_steps(model: Network) -> int:
 
 
 def _scaling(scaling: Any, model: Network) -> Scaling:
+    if model.loss in OF_POLICIES:
+        raise ValueError(f"scaling is for outputs in the units of y, not for {model.loss!r}")
     n_in, n_out = model.sizes[0], model.sizes[-1]
     kept = Scaling(*(np.array(array, np.float64) for array in scaling))
     for name, array, n in zip(kept._fields, kept, (n_in, n_in, n_out, n_out), strict=True):

@@ -206,7 +206,7 @@ class ConvNet(Network):
         object.__setattr__(self, "image", settings.as_image(self.image))
         object.__setattr__(self, "layers", settings.as_convolutions(self.layers))
         object.__setattr__(self, "n_out", settings.as_outputs(self.n_out))
-        settings.check_names(self.activation, self.loss, self.norm)
+        settings.check_names(self.activation, self.loss, self.norm, self.n_out)
 
     @cached_property
     def patches(self) -> tuple[Patches, ...]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..weights.numbers import as_numbers
-from .losses import OF_CLASSES
+from .losses import OF_CLASSES, target_width
 
 Array = np.ndarray[Any, Any]
 
@@ -107,7 +107,7 @@ def as_targets(y: Any, x: Array, sizes: Sequence[int], loss: str) -> Array:
     """y as the loss wants it, with the task axes of x."""
     if loss in OF_CLASSES:
         return for_tasks(_as_classes(y, sizes), x.shape[:-1], 1, "y", loss, x)
-    y, shape = as_dtype(y, x.dtype, "y"), (*x.shape[:-1], sizes[-1])
+    y, shape = as_dtype(y, x.dtype, "y"), (*x.shape[:-1], target_width(loss, sizes[-1]))
     return for_tasks(y, shape, 2, "y", loss, x)
 
 

@@ -1,13 +1,15 @@
 """Losses as rows of (value, gradient, Hessian product), all by the outputs u.
 
 Everything is complex-analytic, and squared error holds over any commutative ring: integers are
-its only constants and its only divisors.
+its only constants and its only divisors. The losses of policies stand in ``gaussian.py``.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from .gaussian import gaussian_kl, gaussian_nll
 
 Array = np.ndarray[Any, Any]
 Function = Callable[[Array], Array]
@@ -47,4 +49,17 @@ def cross_entropy(u: Array, y: Array) -> tuple[Any, Array, Function]:
 
 # Losses whose targets are integer classes, not numbers.
 OF_CLASSES = frozenset({"cross_entropy"})
-LOSSES: dict[str, Loss] = {"squared_error": squared_error, "cross_entropy": cross_entropy}
+LOSSES: dict[str, Loss] = {
+    "squared_error": squared_error,
+    "cross_entropy": cross_entropy,
+    "gaussian_nll": gaussian_nll,
+    "gaussian_kl": gaussian_kl,
+}
+# Losses that read u as (μ, ln σ), and weigh every example.
+OF_POLICIES = frozenset({"gaussian_nll", "gaussian_kl"})
+
+
+def target_width(loss: str, n_out: int) -> int:
+    """How many numbers an example's target has."""
+    given = {"gaussian_nll": n_out // 2, "gaussian_kl": n_out}  # an action, or a policy
+    return given[loss] + 1 if loss in OF_POLICIES else n_out

@@ -25,6 +25,10 @@ class MLP(Network):
     loss : str
         "squared_error": the mean over examples *and* outputs of (u − y)².
         "cross_entropy": the mean over examples of −ln softmax(u)[y], natural logarithm.
+        "gaussian_nll": u = (μ, ln σ) of d coordinates each, y = (action, weight) of d + 1: the mean
+        over examples of −weight · ln N(action; μ, σ²), summed over coordinates.
+        "gaussian_kl": u = (μ, ln σ), y = (m, ln s, weight): the mean over examples of
+        weight · KL(N(m, s²) ‖ N(μ, σ²)), summed over coordinates.
     norm : None, "batch" or "layer"
         Normalisation of the hidden layers, ``z_l = N(h_{l-1} W_l) + b_l`` with
         ``N(a) = (a − mean) / √(variance + 1e-5)``, the variance being the plain mean of squares.
@@ -72,7 +76,7 @@ class MLP(Network):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", settings.as_sizes(self.sizes))
-        settings.check_names(self.activation, self.loss, self.norm)
+        settings.check_names(self.activation, self.loss, self.norm, self.sizes[-1])
 
     @cached_property
     def shapes(self) -> Shapes:  # type: ignore[override]  # computed, not given

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..weights.theta import Shapes
 from .activations import ACTIVATIONS
-from .losses import LOSSES
+from .losses import LOSSES, OF_POLICIES
 from .normalisation import NORMS
 
 Array = np.ndarray[Any, Any]
@@ -61,11 +61,16 @@ def _three(name: str, numbers: Any, wanted: str) -> tuple[int, int, int]:
     return first, second, third
 
 
-def check_names(activation: Any, loss: Any, norm: Any) -> None:
-    """What is known of: an activation, a loss, and a normalisation."""
+def check_names(activation: Any, loss: Any, norm: Any, n_out: int) -> None:
+    """What is known of: an activation, a loss that takes so many outputs, and a normalisation."""
     check_activation(activation, ACTIVATIONS)
     check_name("loss", loss, LOSSES)
     check_name("norm", norm, NORMS)
+    if loss in OF_POLICIES and n_out % 2:
+        raise ValueError(
+            f"a network of {n_out} outputs has the loss {loss!r}, which wants an even number: "
+            "μ and ln σ of every coordinate"
+        )
 
 
 def check_name(what: str, got: Any, known: Iterable[Any]) -> None:

@@ -32,6 +32,7 @@ from .state import CHECKPOINT, DTYPES, FILES, Moments, State
 Array = np.ndarray[Any, Any]
 Source = Callable[["np.random.Generator"], Any]
 MetaGradient = Callable[..., tuple[Any, Array]]
+Outer = Callable[..., tuple[Any, Array]]
 
 
 def adam(theta: Array, gradient: Array, moments: Moments, beta: float) -> tuple[Array, Moments]:
@@ -85,6 +86,7 @@ def train(
     beta: float = 1e-3,
     decay: bool = False,
     gradient: MetaGradient = meta_gradient,
+    outer: Outer | None = None,
     rng: np.random.Generator | int = 0,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -119,6 +121,10 @@ def train(
         `meta_gradient`, `first_order_meta_gradient`, or anything of the same signature whose
         gradient has theta's shape and dtype. With a folder it must have a name that tells it from
         others: that of a function at the top of a module, or a ``__name__`` given to it.
+    outer : callable, optional
+        ``outer(model, theta, tasks, alpha, steps) -> (meta-value, theta)``: an outer step of your
+        own, in place of gradient and Adam; of a trust region, say. It must depend on nothing else,
+        and with a folder have a name as ``gradient`` must.
     rng : numpy Generator or int
         Or a seed. The generator is advanced. With a folder it must be one of NumPy's.
     folder : path, optional
@@ -186,11 +192,11 @@ def train(
     """
     theta, iterations = _start(theta), _checked_count("iterations", iterations, 0)
     settings = _numbers(theta, alpha, steps, beta, every) | _decay(decay, iterations)
-    settings |= _parties(model, gradient, validate, source, folder, _checked_flag("resume", resume))
+    settings |= _parties(model, gradient, outer, validate, source, folder, resume)
     state = State(theta, np.random.default_rng(rng), settings=settings)
     with _running(state, folder, resume, iterations, validate) as (state, interrupted):
         while state.iteration < iterations and not interrupted.is_set():
-            _outer_step(state, model, source, gradient, folder)
+            _outer_step(state, model, source, outer or gradient, folder)
             progress(state.iteration, state.values[-1])
             if state.iteration % settings["every"] == 0:
                 _keep(state, folder, validate)
@@ -234,7 +240,7 @@ def _validate(state: State, validate: Callable[[Array], float], folder: Any) -> 
 
 
 def _outer_step(
-    state: State, model: Model, source: Source, gradient: MetaGradient, folder: Any
+    state: State, model: Model, source: Source, gradient: MetaGradient | Outer, folder: Any
 ) -> None:
     """One iteration, in place; if it fails or is cut, the state is as before."""
     before = None if folder is None else recorded(state.rng)
@@ -249,9 +255,9 @@ def _outer_step(
 
 
 def _stepped(
-    state: State, model: Model, source: Source, gradient: MetaGradient, folder: Any
+    state: State, model: Model, source: Source, gradient: MetaGradient | Outer, folder: Any
 ) -> tuple[Array, Moments, float]:
-    """Tasks, meta-gradient, Adam."""
+    """Tasks, meta-gradient, Adam; or tasks and an outer step that is somebody's own."""
     settings, tasks = state.settings, _tasks(state, source, folder)
     beta = settings["beta"]
     if "decay" in settings:
@@ -259,7 +265,10 @@ def _stepped(
     with np.errstate(all="ignore"):  # found out below, with advice
         result = gradient(model, state.theta, tasks, settings["alpha"], settings["steps"])
         value, slope = _checked_result(result, state.theta)
-        theta, moments = adam(state.theta, slope, state.moments, beta)
+        if "outer" in settings:
+            theta, moments = slope.copy(), state.moments._replace(steps=state.iteration + 1)
+        else:
+            theta, moments = adam(state.theta, slope, state.moments, beta)
         # A gradient that is not finite makes a theta that is not.
         finite = np.isfinite(theta).all() and np.isfinite(moments.second).all()
         if not (finite and math.isfinite(value)):
@@ -346,25 +355,33 @@ def _decay(decay: Any, iterations: int) -> dict[str, Any]:
 
 
 def _parties(
-    model: Any, gradient: Any, validate: Any, source: Any, folder: Any, resume: bool
+    model: Any, gradient: Any, outer: Any, validate: Any, source: Any, folder: Any, resume: Any
 ) -> dict[str, Any]:
     """Who takes part in a run, by what tells them from others; in a folder they must have that."""
-    if folder is None and resume:
+    if _checked_flag("resume", resume) and folder is None:
         raise ValueError("resume is True and there is no folder; name the folder of the run")
-    name = name_of(gradient)
-    if folder is not None and "<" in name:
-        raise ValueError(
-            f"gradient is {name}, which in a checkpoint would not tell it from others; define it "
-            "with def at the top of a module, or give it a name that does: "
-            "gradient.__name__ = 'mine, with two terms'"
-        )
+    name = _named("gradient", gradient, folder)
+    own = {} if outer is None else {"outer": _named("outer", outer, folder)}
     frozen = is_dataclass(source) and vars(type(source))["__dataclass_params__"].frozen
     return {
         "model": described(model),
         "gradient": name,
         "validate": None if validate is None else name_of(validate),
         "source": described(source) if frozen and folder is not None else None,
+        **own,
     }
+
+
+def _named(what: str, function: Any, folder: Any) -> str:
+    """A function by its name, which in a folder must tell it from others."""
+    name = name_of(function)
+    if folder is not None and "<" in name:
+        raise ValueError(
+            f"{what} is {name}, which in a checkpoint would not tell it from others; define it "
+            "with def at the top of a module, or give it a name that does: "
+            f"{what}.__name__ = 'mine, with two terms'"
+        )
+    return name
 
 
 def _checked_beta(beta: Any) -> float:

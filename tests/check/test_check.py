@@ -13,7 +13,7 @@ from numaml import check
 from numaml.check import strategies
 from numaml.check.probe import DOUBLE, SINGLE, Probe, precision
 from numaml.network.activations import ACTIVATIONS
-from numaml.network.losses import LOSSES
+from numaml.network.losses import LOSSES, OF_POLICIES, target_width
 
 from ..cases import build
 
@@ -322,8 +322,9 @@ def test_activation_that_changes_the_shape_is_refused():
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_of_numaml_are_right_and_bent_ones_are_not(name):
-    u = rng.normal(size=(4, 6, 3))
-    y = rng.integers(0, 3, (4, 6)) if name == "cross_entropy" else rng.normal(size=u.shape)
+    n_out = 10 if name in OF_POLICIES else 3
+    u, y = rng.normal(size=(4, 6, n_out)), rng.normal(size=(4, 6, target_width(name, n_out)))
+    y = rng.integers(0, 3, (4, 6)) if name == "cross_entropy" else y
     row = LOSSES[name]
 
     def bent(change_gradient, change_product):

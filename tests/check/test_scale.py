@@ -9,7 +9,7 @@ import pytest
 from numaml import check
 from numaml.check.scale import cosine, multiple, norm, rms, unit
 from numaml.network.activations import ACTIVATIONS
-from numaml.network.losses import LOSSES
+from numaml.network.losses import LOSSES, OF_POLICIES, target_width
 
 SCALES = (1e-300, 1e-170, 1e150)
 rng = np.random.default_rng(7)
@@ -191,8 +191,9 @@ def test_activations(scale, name, wrap):
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("scale", SCALES)
 def test_losses(scale, name, wrap):
-    u = rng.normal(size=(4, 6, 3))
-    y = rng.integers(0, 3, (4, 6)) if name == "cross_entropy" else rng.normal(size=u.shape)
+    n_out = 10 if name in OF_POLICIES else 3
+    u, y = rng.normal(size=(4, 6, n_out)), rng.normal(size=(4, 6, target_width(name, n_out)))
+    y = rng.integers(0, 3, (4, 6)) if name == "cross_entropy" else y
 
     def report(one, two):
         def loss(u, y):
