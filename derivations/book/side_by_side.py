@@ -30,24 +30,24 @@ LEAD = (
 
 def page(every, style):
     """The whole page, which needs no other file and no network."""
-    tags = " ".join(f'<a href="#{one.tag}">{one.tag}</a>' for one in every)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<title>numaml, side by side</title>\n"
         f"<style>\n{style}</style>\n</head>\n"
         '<body class="alone">\n<main>\n<h1>numaml, side by side</h1>\n'
-        f"<p>{LEAD}</p>\n<nav>{tags}</nav>\n{rows(every)}\n"
+        f"<p>{LEAD}</p>\n{rows(every)}\n"
         f"<h2>The passes, and their tangents</h2>\n{overlaid(every)}\n</main>\n</body>\n</html>\n"
     )
 
 
 def rows(every, link=lambda code: None, href=lambda formula: None):
-    """A row for each formula; ``link`` and ``href`` say where its code and its page are, if at all.
+    """All tags, and a row for each; ``link`` and ``href`` say where its code and its page are.
 
     A mark stands for each error: ``<!--error of NAME-->``.
     """
-    return "\n".join(_row(one, link, href) for one in every)
+    tags = " ".join(f'<a href="#{one.tag}">{one.tag}</a>' for one in every)
+    return "\n".join([f'<nav class="tags">{tags}</nav>', *(_row(one, link, href) for one in every)])
 
 
 def _row(formula, link, href):
