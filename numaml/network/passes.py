@@ -133,4 +133,4 @@ def r_backward(
 
 def empty(L: int, lists: int) -> list[list[Any]]:
     """So many lists with a place for every layer."""
-    return [[None] * (L + 1) for _ in range(lists)]
+    return list(map(list, [[None] * (L + 1)] * lists))

@@ -51,16 +51,17 @@ class Factored:
         return Factored(base, pairs)
 
     def __rmatmul__(self, h: Array) -> Any:
-        W = self.settled
+        W = self._other or self  # settled, without another call
         total = None if W.base is None else product(h, W.base)
         for U, V in W.pairs:
-            total = _plus(total, (h @ U.mT) @ V)  # (W1)
+            term = (h @ U.mT) @ V  # (W1)
+            total = term if total is None else total + term
         return total
 
     @property
     def mT(self) -> Factored:
         """The transpose: the factors change places."""
-        W = self.settled
+        W = self._other or self
         base = None if W.base is None else turned(W.base)
         transpose = Factored(base, [(V, U) for U, V in W.pairs])
         transpose._other = None  # what is chosen for W is chosen for Wᵀ
