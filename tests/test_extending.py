@@ -242,7 +242,7 @@ READERS[".json"] = read_json
 def test_a_format_of_tables(copy, tmp_path):
     copy.append("data/tables.py", FORMAT)
     assert copy.changed() == ["data/tables.py"]
-    assert ".csv or .npz or .json" in copy.command("train", "table", "--help")
+    assert ".parquet or .json" in copy.command("train", "table", "--help")
     rows = [(f"t{i % 6}", i % 7, i, i * (i % 6)) for i in range(72)]
     columns = dict(zip(("task", "a", "b", "y"), zip(*rows, strict=True), strict=True))
     (tmp_path / "t.JSON").write_text(json.dumps(columns))

@@ -13,14 +13,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..files.own import open_given
-from .csvfile import read_csv
-from .given import WHOLE, beyond, cut, labels, listed
+from .csvfile import LEAST_LIMIT, TIMES, number, read_csv
+from .given import WHOLE, beyond, cut, labels, listed, missing
 from .zipped import Arrays
 
 Array = np.ndarray[Any, Any]
 
-# Bytes that an array may take, as numbers of 64 bits: a file costs what it weighs.
-LEAST_LIMIT, TIMES = 16_000_000, 10
 MOST_COLUMNS = 100_000  # of an npz file, where a column may take no byte
 
 
@@ -35,11 +33,24 @@ class Table(Protocol):
     def header(self) -> list[str]:
         """Names of the columns, each there once."""
 
-    def texts(self, column: str) -> list[str]:
-        """One column as text, none of it empty."""
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What was found out about the file in reading it, in words."""
 
-    def floats(self, columns: Sequence[str]) -> Array:
-        """Columns of finite numbers, (n, number of columns); errors name the cell."""
+    def texts(self, column: str, blanks: bool = False) -> list[str]:
+        """One column as text, none of it empty; with ``blanks``, empty where there is nothing."""
+
+    def floats(self, columns: Sequence[str], blanks: bool = False) -> Array:
+        """Columns of finite numbers, (n, number of columns); errors name the cell.
+
+        With ``blanks``, NaN where there is nothing.
+        """
+
+    def number(self, text: str) -> float:
+        """The number that a text is, or NaN."""
+
+    def textual(self, columns: Sequence[str]) -> list[str]:
+        """Those of the columns that hold text, and no number."""
 
     def cell(self, row: int, column: str) -> str:
         """Where a cell is, for an error message; ``row`` counts from 0."""
@@ -50,13 +61,22 @@ class Columns(NamedTuple):
 
     path: Path
     columns: Mapping[str, Array]
+    choices: tuple[str, ...] = ()
 
     @property
     def header(self) -> list[str]:
         """Names of the columns."""
         return list(self.columns)
 
-    def texts(self, column: str) -> list[str]:
+    def number(self, text: str) -> float:
+        """The number that a text is, or NaN."""
+        return number(text)
+
+    def textual(self, columns: Sequence[str]) -> list[str]:
+        """Those of the columns that are text."""
+        return [name for name in columns if self.columns[name].dtype.kind in "UO"]
+
+    def texts(self, column: str, blanks: bool = False) -> list[str]:
         """One column as text.
 
         Raises
@@ -64,8 +84,11 @@ class Columns(NamedTuple):
         ValueError
             If a cell is missing, or labels that differ would be one as text.
         """
+        array = self.columns[column]
+        if blanks and array.dtype.kind in "UOf":
+            return ["" if missing(cell) else str(cell).strip() for cell in array.tolist()]
         try:
-            cells = labels(self.columns[column], cut(column)).tolist()
+            cells = labels(array, cut(column)).tolist()
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.path}, {error} (rows are counted from 0)") from error
         spelt = {cell: str(cell).strip() for cell in cells}
@@ -80,8 +103,8 @@ class Columns(NamedTuple):
         """Where a cell is, for an error message."""
         return f"{self.path}, {cut(repr(column))}, row {row} (counted from 0)"
 
-    def floats(self, columns: Sequence[str]) -> Array:
-        """Columns of numbers, (n, number of columns).
+    def floats(self, columns: Sequence[str], blanks: bool = False) -> Array:
+        """Columns of numbers, (n, number of columns); with ``blanks``, NaN stays what it is.
 
         Raises
         ------
@@ -91,20 +114,21 @@ class Columns(NamedTuple):
         found: Array | None = None
         for k, name in enumerate(columns):
             array = self.columns[name]
-            self._check(name, array)
+            self._check(name, array, blanks)
             if found is None:
                 found = np.empty((len(array), len(columns)))
             found[:, k] = array
         return np.empty((0, 0)) if found is None else found
 
-    def _check(self, name: str, array: Array) -> None:
+    def _check(self, name: str, array: Array, blanks: bool) -> None:
         """Refuse what is no column of numbers."""
         if array.dtype.kind not in "biuf":
             raise ValueError(
                 f"{self.path}, {cut(repr(name))}: has dtype {array.dtype}; want numbers"
             )
-        if not np.isfinite(array).all():
-            row = int(np.argmin(np.isfinite(array)))
+        good = np.isfinite(array) | (np.isnan(array) if blanks else False)
+        if not good.all():
+            row = int(np.argmin(good))
             raise ValueError(
                 f"{self.cell(row, name)}: is {array[row]}, want a number: fill it or leave the "
                 "row out"
@@ -198,20 +222,80 @@ def read_npz(path: str | os.PathLike[str]) -> Columns:
     return Columns(path, _Members(path, arrays, most))
 
 
-READERS: dict[str, Callable[[str], Table]] = {".csv": read_csv, ".npz": read_npz}
+def read_parquet(path: str | os.PathLike[str]) -> Columns:
+    """Read a Parquet file with pyarrow; dates become text.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If it is not there, is damaged, or would take far more memory than the file.
+    ImportError
+        If there is no pyarrow.
+    """
+    path = Path(path)
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: a Parquet file is read with pyarrow; pip install 'numaml[table]', or save "
+            "the table as CSV"
+        ) from error
+    with open_given(path, "a Parquet file") as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            opened = parquet.ParquetFile(file)
+            about, most = opened.metadata, max(LEAST_LIMIT, TIMES * size)
+            if 8 * about.num_rows * about.num_columns > most:
+                raise ValueError(f"it has more than {most} bytes as numbers; save it as CSV")
+            table = opened.read()
+        except Exception as error:  # whatever pyarrow finds in a damaged file
+            raise ValueError(f"{path} is not a readable Parquet file: {error!s:.300}") from error
+        found = {name: _plain(table.column(name)) for name in dict.fromkeys(table.column_names)}
+    return Columns(path, found)
+
+
+def _plain(column: Any) -> Array:
+    """A column of pyarrow's as numbers, NaN where there is none, or as text."""
+    array = np.asarray(column.to_numpy(zero_copy_only=False))
+    if array.dtype.kind in "biuf":
+        return array
+    texts = np.empty(len(array), object)
+    texts[:] = ["" if missing(one) else str(one) for one in array.tolist()]
+    if array.dtype.kind == "M":
+        texts[:] = ["" if missing(one) else np.datetime_as_string(one) for one in array]
+    return texts
+
+
+READERS: dict[str, Callable[[str], Table]] = {
+    ".csv": read_csv, ".npz": read_npz, ".tsv": read_csv, ".parquet": read_parquet,
+}  # fmt: skip
+
+
+def _ending(path: str) -> str:
+    """The end of a file's name, before that of a packed file."""
+    name = Path(path).name.lower()
+    return Path(name.removesuffix(".gz")).suffix
 
 
 def is_table(path: str) -> bool:
     """Whether a file's name ends as that of a table does."""
-    return Path(path).suffix.lower() in READERS
+    return _ending(path) in READERS
 
 
-def read_table(path: str) -> Table:
+def read_table(path: str, sep: str = "", decimal: str = "", encoding: str = "") -> Table:
     """Read a table by the reader that `READERS` has for the end of its name, or else as CSV.
+
+    ``sep``, ``decimal`` and ``encoding`` are for CSV, as `read_csv` takes them.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If it is not there, or not what its name says.
     """
-    return READERS.get(Path(path).suffix.lower(), read_csv)(path)
+    reader = READERS.get(_ending(path), read_csv)
+    if reader is read_csv:
+        return read_csv(path, sep, decimal, encoding)
+    for name, said in (("sep", sep), ("decimal", decimal), ("encoding", encoding)):
+        if said:
+            raise ValueError(f"{path}: --{name} is for CSV; leave it out")
+    return reader(path)

@@ -13,10 +13,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..data.examples import KINDS, Examples, examples
+from ..data import columns
+from ..data.columns import Column
+from ..data.examples import KINDS, MISSING, Examples, Reading, examples
 from ..data.given import cut, enough, listed
 from ..data.grouped import IGNORED, SUPPORTS, Grouped, only, standardise, standardised
-from ..data.scaling import Scaling
+from ..data.scaling import Scaling, limits
 from ..data.tables import READERS, is_table, read_table
 from ..learners.held import (
     MOST_CHOOSING,
@@ -74,6 +76,18 @@ class OwnTable(Experiment):
         (), "what to predict it from (default: all other columns)", metavar="COLUMN"
     )
     kind: str = setting("by target", "of the target; classification if it is text", choices=KINDS)
+    sep: str = setting("", "between columns of a CSV file (default: found)", metavar="CHAR")
+    decimal: str = setting("", "of numbers in a CSV file, . or , (default: found)", metavar="CHAR")
+    encoding: str = setting("", "of a CSV file (default: UTF-8)", metavar="NAME")
+    dates: tuple[str, ...] = setting(
+        (), "features that hold dates: days since 1970", metavar="COLUMN"
+    )
+    missing: str = setting(
+        "error",
+        "what becomes of empty cells: drop leaves their rows out, mean puts the mean of the tasks "
+        "to train on there, and a column beside it that says so",
+        choices=MISSING,
+    )
     small: str = setting(
         "drop",
         "what becomes of tasks with fewer than shots + queries rows",
@@ -94,6 +108,8 @@ class OwnTable(Experiment):
     )
     validation: float = setting(0.1, "of the tasks, for validation", metavar="SHARE", below=1)
     norm: str = setting("none", "of the hidden layers", choices=("none", "batch", "layer"))
+    # How the features become numbers, as `columns.kept` says it; none where they are such.
+    columns: tuple[Any, ...] = ()
     classes: tuple[Any, ...] = ()  # labels, sorted; none in regression
     # CRC-32 of the columns, so that a run is never continued or tested on other data.
     checksum: int = 0
@@ -109,9 +125,14 @@ class OwnTable(Experiment):
         """The network that is trained."""
         norm = None if self.norm == "none" else self.norm
         if self.classes:
-            sizes = (len(self.features), *self.hidden, len(self.classes))
+            sizes = (len(self.inputs), *self.hidden, len(self.classes))
             return MLP(sizes, self.activation, "cross_entropy", norm)
-        return MLP((len(self.features), *self.hidden, 1), self.activation, norm=norm)
+        return MLP((len(self.inputs), *self.hidden, 1), self.activation, norm=norm)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what the network takes."""
+        return columns.names(columns.read(self.columns)) if self.columns else self.features
 
     def prepared(self) -> Self:
         """The settings with what is to be known of the data; errors before any work."""
@@ -121,8 +142,10 @@ class OwnTable(Experiment):
             self,
             data=str(Path(self.data).absolute()),
             features=table.features,
+            columns=_kept(table.columns),
             classes=tuple(table.classes.tolist()),
         )
+        found = dataclasses.replace(found, columns=_kept(found._filled(table)))
         whole = found._whole(table)
         found = dataclasses.replace(found, checksum=_checksum(whole))
         found.parts(whole)
@@ -149,24 +172,36 @@ class OwnTable(Experiment):
             )
         return whole
 
+    def _filled(self, rows: Examples) -> list[Column]:
+        """The columns, with the mean of the tasks to train on where something is missing."""
+        found = columns.read(self.columns)
+        if all(one.fill is None for one in found):
+            return found
+        whole = self._whole(rows)
+        return columns.with_means(found, whole.x[self._split(whole)[0]])
+
     def _read(self) -> Examples:
         if not self.data:
             raise ValueError(f"where is the data? Name a {FILES} file with --data PATH")
-        columns = self.task, self.target, self.features, self.kind
+        reading = Reading(
+            self.task, self.target, self.features, self.kind, self.dates, self.missing
+        )
+        how = self.sep, self.decimal, self.encoding
         try:
             at = os.stat(self.data)
-            return _examples(self.data, (at.st_mtime_ns, at.st_size, at.st_ino), *columns)
+            return _examples(self.data, (at.st_mtime_ns, at.st_size, at.st_ino), how, reading)
         except FileNotFoundError as error:
             if not self.checksum:
-                return examples(read_table(self.data), *columns)  # says what is wanted
+                return examples(read_table(self.data, *how), reading)  # says what is wanted
             raise FileNotFoundError(
                 f"{self.data} is not there; if it has moved, name it with --data PATH"
             ) from error
 
     def _whole(self, rows: Examples) -> Grouped:
         sizes = self.shots, self.queries, self.tasks, self.small, self.support
+        x = columns.filled(rows.x, columns.read(self.columns))
         try:
-            return Grouped(rows.x, rows.y, rows.groups, *sizes)
+            return Grouped(x, rows.y, rows.groups, *sizes)
         except ValueError as error:
             raise ValueError(f"{self.data}, tasks by column {self.task!r}: {error}") from error
 
@@ -245,13 +280,20 @@ class OwnTable(Experiment):
         return dataclasses.replace(self._shipped(theta, whole), alpha=rate, steps=steps)
 
     def _shipped(self, theta: Array, whole: Grouped) -> Learner:
-        classes = np.array(self.classes) if self.classes else None
-        scaling = self.scaling(whole)
-        return dataclasses.replace(super().finished(theta), scaling=scaling, classes=classes)
+        learner, train = super().finished(theta), only(whole, self._split(whole)[0])
+        about = learner.provenance | {"features": self.inputs, "range": limits(train.x)}
+        if not self.columns:
+            del about["columns"]
+        return dataclasses.replace(
+            learner,
+            scaling=self.scaling(whole),
+            classes=np.array(self.classes) if self.classes else None,
+            provenance=about,
+        )
 
     def about(self) -> str:
         """What is learned, and from which tasks."""
-        whole, odd = self.whole(), self._read().odd
+        whole, read = self.whole(), self._read()
         train, validation, test = (len(labels(part)) if part else 0 for part in self.parts(whole))
         text = f"regression of {self.target}"
         if self.classes:
@@ -262,9 +304,10 @@ class OwnTable(Experiment):
         text += f", {test} held out for the test"
         text += f", {whole.dropped} dropped with too few rows" if whole.dropped else ""
         if (same := self.scaling(whole).x_scale == IGNORED).any():
-            ignored = [name for name, one in zip(self.features, same, strict=True) if one]
+            ignored = [name for name, one in zip(self.inputs, same, strict=True) if one]
             text += f"\nthe same in all rows to train on, and ignored: {listed(ignored)}"
-        return text + "".join(f"\ntaken for what it says: {one}" for one in odd)
+        text += "".join(f"\n{one}" for one in read.choices)
+        return text + "".join(f"\ntaken for what it says: {one}" for one in read.odd)
 
     def others(self) -> dict[str, Self]:
         """The other folds, by their folders."""
@@ -282,7 +325,7 @@ class OwnTable(Experiment):
         subject, other = LEARNERS[first.learner], LEARNERS["first-order"]
         ours = {subject, f"{subject}, before adapting", other}
         ways = tuple(way for way in parts[0].outcomes if way not in ours)
-        return Decision(first.target, first.features, subject, other, ways, first.support, parts)
+        return Decision(first.target, first.inputs, subject, other, ways, first.support, parts)
 
     @classmethod
     def table(cls, results: Decision) -> str:
@@ -335,9 +378,16 @@ def _ways(own: Sequence[Trained[OwnTable]]) -> dict[str, Way]:
 
 
 @lru_cache(maxsize=1)  # a run comes back to its table time and again
-def _examples(path: str, written: tuple[int, ...], *columns: Any) -> Examples:
+def _examples(
+    path: str, written: tuple[int, ...], how: tuple[str, ...], reading: Reading
+) -> Examples:
     """The examples of a file as it was ``written``: its time, size and number."""
-    return examples(read_table(path), *columns)
+    return examples(read_table(path, *how), reading)
+
+
+def _kept(found: Sequence[Column]) -> tuple[Any, ...]:
+    """How columns become numbers, if they are none."""
+    return () if columns.plain(found) else tuple(columns.kept(found))
 
 
 def _checksum(whole: Grouped) -> int:

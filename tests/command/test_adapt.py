@@ -1,11 +1,17 @@
 """One task as two CSV files: what is read, what is written, and which cell an error names."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
 from numaml import MLP, Learner, MAMLRegressor, Scaling
 from numaml.command import main as cli
+from numaml.data import columns
 from numaml.data.csvfile import read_csv
+from numaml.experiments import runs
+from numaml.experiments.sinusoid import Sinusoid
 
 BOTH = ("support", "query")
 UNITS = Scaling([20.0, 5.0], [3.0, 2.0], [1000.0], [50.0])
@@ -146,7 +152,6 @@ BAD = {
                            'query.csv has 1 row, and norm="batch" normalises by the rows at hand'),
     "the same rows to predict": (BATCHED, SUPPORT, "heat,rain\n1,2\n1,2.0\n",
                                  "query.csv has 2 rows that are all the same"),
-    "pandas' index": (REGRESSION, SUPPORT, ",heat,rain\n0,1,2\n", "to_csv(…, index=False)"),
     "an integer no float holds": (REGRESSION, SUPPORT, "heat,rain\n9007199254740993,2\n",
                                   "query.csv, row 2, column 'heat': got 9007199254740993, an int"),
     "no number": (REGRESSION, SUPPORT, "heat,rain\n1,2\n3,abc\n",
@@ -166,8 +171,6 @@ BAD = {
     "empty": (REGRESSION, "\n\n", QUERY, "support.csv is empty; want a header"),
     "two tasks": (REGRESSION, SUPPORT + "1,2,3,c\n", QUERY, "are 2 tasks (b, c); want one"),
     "no rows": (REGRESSION, "yield,heat,rain\n", QUERY, "support.csv has no rows; want one"),
-    "semicolons": (REGRESSION, "yield;heat;rain\n1;2;3\n", QUERY,
-                   "one column, 'yield;heat;rain'; want commas between"),
     "open quote": (REGRESSION, SUPPORT, 'heat,rain\n"1,2\n', "query.csv, line 2, is not CSV"),
     "latin-1": (REGRESSION, SUPPORT.encode() + b"\xe9", QUERY, "is not a CSV file in UTF-8"),
     "too large": (REGRESSION, SUPPORT, "heat,rain\n1,2\n3,1e300\n", "query.csv: x[1, 1] is 1e+300"),
@@ -189,6 +192,94 @@ def test_bad_files_are_refused_with_their_place(adapt, name):
     assert (status, wanted in said) == (2, True), said
     assert said.count("support.csv") + said.count("query.csv") == 1, said
     assert not out.exists()
+
+
+SITES = ("yield,heat,rain,field\n990,21,4,b\n1010,18,6.5,b\n1e3,22,5,a\n985,20,3,a\n"
+         "1015,25,7,a\n900,19,3,c\n")  # fmt: skip
+ASKED = "field,heat,rain,yield\na,20,5,1000\nb,17,4.5,\na,23,6,1020\nb,31,6,980\n"
+
+
+def test_many_tasks_are_adapted_to_each_by_itself(adapt):
+    learner = dataclasses.replace(
+        REGRESSION, provenance=ABOUT | {"range": {"least": [17, 3.0], "most": [25.0, 7]}}
+    )
+    status, said, out = adapt(learner, SITES, ASKED, "--task=field", "--steps=2")
+    assert status == 0, said
+    x = {"a": [[22, 5], [20, 3], [25, 7.0]], "b": [[21, 4], [18, 6.5]]}
+    y = {"a": [1000, 985, 1015], "b": [990, 1010]}
+    adapted = {name: learner.adapt(x[name], np.array(y[name], float), 2) for name in "ab"}
+    rows = [("a", [20, 5]), ("b", [17, 4.5]), ("a", [23, 6]), ("b", [31, 6])]
+    want = [adapted[name].predict([row])[0] for name, row in rows]
+    predicted = [float(row[-1]) for row in read_csv(out).rows]
+    assert predicted == pytest.approx(want, rel=1e-6)  # one by one they round otherwise
+    lines = said.splitlines()
+    assert lines[0] == "α 0.1, 2 inner steps"
+    assert re.search(r"warning: .*query.csv goes beyond training: heat \(1 rows, training had 17 "
+                     r"… 25\)$", lines[1])  # fmt: skip
+    before = learner.adapt(x["a"], np.array(y["a"], float), 0).predict(x["a"])
+    after = adapted["a"].predict(x["a"])
+    errors = [np.sqrt(np.mean((one - y["a"]) ** 2)) for one in (before, after)]
+    query = np.sqrt(np.mean((adapted["a"].predict([[20, 5], [23, 6]]) - [1000, 1020]) ** 2))
+    assert lines[2] == (
+        f"a: root mean square error on 3 support rows {errors[0]:.4g} before, {errors[1]:.4g} after"
+        f"; on 2 query rows {query:.4g}"
+    )
+    assert "b: root mean square error on 2 support rows" in lines[3]
+    assert "; on 1 query rows" in lines[3]
+    assert lines[4].startswith("c: ")
+    assert "query rows" not in lines[4]
+    out.unlink()
+    status, said, _ = adapt(learner, SUPPORT, ASKED, "--task=field")
+    assert (status, "has rows of a, of which" in said) == (2, True), said
+    status, said, _ = adapt(learner, SITES, ASKED)
+    assert "take the rows of one task, or adapt to each with --task field" in said
+
+
+def test_labels_of_the_query_are_judged(adapt):
+    support = "a,b,kind,who\n1,2,cow,x\n-1,0.5,ant,x\n3,-2,bee,y\n"
+    _, said, _ = adapt(CLASSIFIER, support, "b,a,who,kind\n2,1,x,cow\n-2,3,y,\n", "--task=who")
+    right = CLASSIFIER.adapt([[1, 2], [-1, 0.5]], ["cow", "ant"]).predict([[1.0, 2]])[0] == "cow"
+    assert re.search(rf"x: right on 2 support rows .*; on 1 query rows {100 * right:.1f} %", said)
+
+
+def test_categories_and_missing_cells_are_taken_as_in_training(adapt):
+    about = columns.kept([columns.Column("sex", "category", ("f", "m")),
+                          columns.Column("age", fill=40.0)])  # fmt: skip
+    model = MLP((4, 3, 1), "tanh")
+    learner = Learner(model, model.init(0), 0.1, 2, provenance={
+        "columns": about, "features": ["sex = f", "sex = m", "age", "age is missing"],
+        "target": "y"})  # fmt: skip
+    support = "age;y;sex\n31,5;1,5;m\nNA;2;f\n"
+    _, said, out = adapt(learner, support, "sex;age\nf;\nm;50\n")
+    assert "columns are parted by ';'" in said
+    assert "numbers have decimal commas" in said
+    x = [[0, 1, 31.5, 0], [1, 0, 40, 1]]
+    want = learner.adapt(x, np.array([1.5, 2])).predict([[1.0, 0, 40, 1], [0, 1, 50, 0]])
+    assert [float(row.split(",")[-1]) for row in out.read_text().splitlines()[1:]] == list(want)
+    _, said, _ = adapt(learner, support, "sex;age\nx;3\n", "--out=elsewhere")
+    assert "row 2, column 'sex': got 'x', want one of f, m, which training knew" in said
+    _, said, _ = adapt(learner, support, "sex;age\n;3\n", "--out=elsewhere")
+    assert "row 2, column 'sex': is empty" in said
+
+
+@pytest.mark.parametrize("said", [
+    [{}], [1], "age", [{"name": "a", "kind": "wing", "categories": [], "fill": None}],
+    [{"name": "a", "kind": "number", "categories": ["b"], "fill": None}] * 2,
+    [{"name": "a", "kind": "category", "categories": ["b"], "fill": [1]}],
+])  # fmt: skip
+def test_whatever_a_learner_says_of_how_columns_are_read(adapt, said):
+    model = MLP((2, 3, 1))
+    about = ABOUT | {"columns": said, "range": said}
+    learner = Learner(model, model.init(0), 0.1, 2, provenance=about)
+    status, text, _ = adapt(learner, SUPPORT, QUERY)
+    assert (status, "the columns are" in text) == (2, True), text
+
+
+def test_a_run_that_is_not_finished_says_how_to_finish_it(tmp_path, capsys):
+    runs.write(Sinusoid(), tmp_path)
+    assert cli.main(["adapt", str(tmp_path), "--support=s.csv", "--query=q.csv"]) == 2
+    said = capsys.readouterr().err
+    assert f"not there yet; finish the run with numaml train sinusoid --resume {tmp_path}" in said
 
 
 def test_a_learner_that_is_none_or_not_there(tmp_path, capsys):

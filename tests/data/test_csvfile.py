@@ -1,5 +1,6 @@
 """CSV files: what is read, what is refused with its place, and what it costs."""
 
+import gzip
 import subprocess
 import sys
 import time
@@ -30,14 +31,20 @@ def test_what_is_read(csv):
 
 
 REFUSED = {
-    "pandas' index": (",t,v\n0,1,2\n", r"column 1 has no name.*to_csv\(…, index=False\)"),
+    "no name at all": ("\n \n,\n1,2\n", "column 2 has no name; name it in the header"),
+    "a damaged archive": (b"\x1f\x8b\x08", "is not a readable gzip file"),
     "another column without a name": ("t,,v\n0,1,2\n", "column 2 has no name; name it in the head"),
     "a name twice": ("t,v, t\n0,1,2\n", "column 't' is there twice"),
     "zero bytes": (b"t,v\na\0,1\na,2\n", "holds zero bytes"),
-    "UTF-16": ("t,v\na,1\n".encode("utf-16"), "is not a CSV file in UTF-8"),
-    "Latin-1 behind": (b"t,v\na,1\n" * 5000 + b"\xe9,1\n", "is not a CSV file in UTF-8"),
+    "UTF-16 without its mark": ("t,v\na,1\n".encode("utf-16-le"), "it holds zero bytes"),
+    "half of UTF-16": ("t,v\na,1\n".encode("utf-16")[:-1], "is not a CSV file in utf-16"),
+    "Latin-1 behind": (
+        b"t,v\na,1\n" * 5000 + b"\xe9,1\n",
+        "not a CSV file in UTF-8.*--encoding",
+    ),
     "a huge cell": ("t,v\n" + "x" * 200_000 + ",1\n", "line 2, is not CSV: field larger than"),
-    "long and wild names": ("\x1b[31m" + "x" * 5000 + ";b\n", "has one column"),
+    "long and wild names": ("\x1b[31m" + "x" * 5000 + ",b,\n", "column 3 has no name"),
+    "bars in names": ("a|b,c|d,e\n1,2\n", "row 2: got 2 cells, want the header's 3"),
 }
 
 
@@ -48,6 +55,73 @@ def test_what_is_refused(csv, how):
         csv(content)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+def rewritten(sep=",", decimal=".", encoding="utf-8", index=False):
+    rows = [("größe", "day", "v"), ("a b", "2026-11-26", "1.5"), ("ü", "2026-11-27", "-20")]
+    lines = [sep.join(row).replace(".", decimal) for row in rows]
+    if index:
+        lines = [f"{k or ''}{sep}{line}" for k, line in enumerate(lines)]
+    return ("\n".join(lines) + "\n").encode(encoding)
+
+
+WRITTEN = {
+    "semicolons and commas": (rewritten(";", ","), {}, ["parted by ';'", "decimal commas"]),
+    "tabs": (rewritten("\t"), {}, [r"parted by '\t'"]),
+    "bars": (rewritten("|"), {}, ["parted by '|'"]),
+    "said": (rewritten("#", ","), {"sep": "#", "decimal": ","}, []),
+    "tabs, said": (rewritten("\t"), {"sep": "tab"}, []),
+    "Latin-1": (rewritten(encoding="latin-1"), {"encoding": "latin-1"}, []),
+    "UTF-16": (rewritten(";", encoding="utf-16"), {}, ["UTF-16", "parted by ';'"]),
+    "an index": (rewritten(index=True), {}, ["first column has no name"]),
+    "packed": (gzip.compress(rewritten(";", ",")), {}, ["parted by ';'", "decimal commas"]),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_one_table_written_in_many_ways(tmp_path, how):
+    content, said, choices = WRITTEN[how]
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    table = read_csv(path, **said)
+    assert table.header == ["größe", "day", "v"]
+    assert table.texts("größe") == ["a b", "ü"]
+    assert table.floats(["v"]).tolist() == [[1.5], [-20]]
+    assert [len(row) for row in table.rows] == [3, 3]
+    assert len(table.choices) == len(choices)
+    for one, found in zip(choices, table.choices, strict=True):
+        assert one in found
+
+
+@pytest.mark.parametrize(("content", "said", "match"), [
+    ("a,b\n1,2\n", {"sep": ";;"}, "sep is ';;'; want one character, or tab"),
+    ("a,b\n1,2\n", {"decimal": "·"}, "decimal is '·'; want . or ,"),
+    ("a,b\n1,2\n", {"encoding": "klingon"}, "encoding is 'klingon'; want one of Python's"),
+    ('a,b\n"1,023",2\n', {}, "got '1,023', want a number: take out what parts thousands, or say "
+                             "--decimal , if that"),
+    ("a;b\n1.023,5;2\n", {}, "got '1.023,5', want a number: take out what parts thousands"),
+    ("a,b\n1;2\n", {"sep": ","}, "row 2: got 1 cells, want the header's 2.*another with --sep"),
+])  # fmt: skip
+def test_wrong_turns_are_named(tmp_path, content, said, match):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(ValueError, match=match):
+        read_csv(tmp_path / "t.csv", **said).floats(["a"])
+
+
+def test_an_archive_does_not_unpack_to_any_size(tmp_path):
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 5_000_000))
+    with pytest.raises(ValueError, match=r"unpacks to more than 16000000 bytes; unpack it first"):
+        read_csv(tmp_path / "t.csv.gz")
+
+
+def test_nothing_is_read_as_nothing_where_it_may_be(csv):
+    table = csv("n,t\n1,a\nNA,\n,?\n2,b\n")
+    assert table.texts("t", blanks=True) == ["a", "", "", "b"]
+    found = table.floats(["n"], blanks=True)[:, 0]
+    assert np.isnan(found).tolist() == [False, True, True, False]
+    assert table.textual(["n", "t"]) == ["t"]
+    with pytest.raises(ValueError, match="row 2, column 't': got 'a', want a number"):
+        table.floats(["t"], blanks=True)
 
 
 CELLS = {

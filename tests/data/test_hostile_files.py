@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from numaml import Grouped, omniglot
-from numaml.data.examples import examples
+from numaml.data.examples import Reading, examples
 from numaml.data.tables import read_table
 
 from .test_omniglot import cache, members
@@ -65,8 +65,8 @@ def hostile_npz(rng):
 
 def take_table(path):
     table = read_table(str(path))
-    examples(table, "t", "y", ("b",) if "b" in table.header else ())
-    rows = examples(table, "t", "y", ("z",))
+    examples(table, Reading("t", "y", ("b",) if "b" in table.header else ()))
+    rows = examples(table, Reading("t", "y", ("z",)))
     Grouped(rows.x, rows.y, rows.groups, 2, 2, 2)
 
 

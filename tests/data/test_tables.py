@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numaml.data import tables, zipped
-from numaml.data.examples import examples
+from numaml.data.examples import Reading, examples
 from numaml.data.tables import Columns, is_table, read_table
 
 ROWS = [("p0", 1.5, 1, 26.25), ("p0", 1.5, 2, 33.5), ("p1", 1.25, 1, 24.0)]
@@ -25,7 +25,7 @@ def test_an_npz_file_says_what_a_csv_file_says(tmp_path):
     }
     np.savez(tmp_path / "pigs.npz", **arrays)
     from_npz, from_csv = (
-        examples(read_table(str(tmp_path / f"pigs.{suffix}")), "pig", "weight")
+        examples(read_table(str(tmp_path / f"pigs.{suffix}")), Reading("pig", "weight"))
         for suffix in ("npz", "csv")
     )
     assert (from_npz.features, from_csv.features) == (("x0", "x1"), ("feed", "week"))
@@ -63,17 +63,17 @@ def test_the_end_of_a_name_says_who_reads_it(tmp_path, monkeypatch):
 def test_a_bad_npz_is_named(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ValueError, match=message):
-        examples(read_table(str(tmp_path / "bad.npz")), "t", "y")
+        examples(read_table(str(tmp_path / "bad.npz")), Reading("t", "y"))
 
 
 def test_one_class_and_no_rows(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("t,x,y\n")
     with pytest.raises(ValueError, match="has no rows"):
-        examples(read_table(str(path)), "t", "y")
+        examples(read_table(str(path)), Reading("t", "y"))
     path.write_text("t,x,y\na,1,cat\nb,2,cat\n")
     with pytest.raises(ValueError, match="column 'y' has one class, cat"):
-        examples(read_table(str(path)), "t", "y")
+        examples(read_table(str(path)), Reading("t", "y"))
 
 
 T, V = np.repeat(np.arange(4), 10), np.arange(40.0)
@@ -175,7 +175,7 @@ def test_an_array_is_read_once_for_all_its_columns(tmp_path, monkeypatch):
     monkeypatch.setattr(
         zipped.Arrays, "__getitem__", lambda self, name: read.append(name) or whole(self, name)
     )
-    found = examples(read_table(str(path)), "t", "v")
+    found = examples(read_table(str(path)), Reading("t", "v"))
     assert (found.features, sorted(read)) == (("x0", "x1"), ["t", "v", "x"])
 
 
@@ -201,7 +201,7 @@ def test_an_array_that_is_not_as_it_claims(tmp_path):
 def test_arrays_of_any_dtype_and_order_are_read_as_they_are(tmp_path, dtype, order):
     x = np.asarray(np.random.default_rng(0).normal(0, 9, (40, 3)).astype(dtype), order=order)
     np.savez_compressed(tmp_path / "t.npz", x=x, t=T, v=V.astype(">f8"))
-    found = examples(read_table(str(tmp_path / "t.npz")), "t", "v")
+    found = examples(read_table(str(tmp_path / "t.npz")), Reading("t", "v"))
     assert np.array_equal(found.x, x.astype(float))
     assert np.array_equal(found.y, V)
 
@@ -222,17 +222,17 @@ def test_a_column_is_refused_with_its_row(tmp_path, how):
     changes, match = COLUMNS[how]
     np.savez(tmp_path / "t.npz", **({"t": T, "v": V, "x": V} | changes))
     with pytest.raises(ValueError, match=match):
-        examples(read_table(str(tmp_path / "t.npz")), "t", "v")
+        examples(read_table(str(tmp_path / "t.npz")), Reading("t", "v"))
     if changes.keys() == {"t"}:  # the same for a target that is classes
         np.savez(tmp_path / "t.npz", t=T, v=changes["t"], x=V)
         with pytest.raises(ValueError, match=match.replace("t\\[", "v\\[").replace("'t'", "'v'")):
-            examples(read_table(str(tmp_path / "t.npz")), "t", "v", kind="classification")
+            examples(read_table(str(tmp_path / "t.npz")), Reading("t", "v", kind="classification"))
 
 
 def labelled(tmp_path, *labels):
     rows = [f"{row % 4},{row / 10},{labels[row % len(labels)]}" for row in range(40)]
     (tmp_path / "t.csv").write_text("t,x,y\n" + "\n".join(rows))
-    return examples(read_table(str(tmp_path / "t.csv")), "t", "y", kind="classification")
+    return examples(read_table(str(tmp_path / "t.csv")), Reading("t", "y", kind="classification"))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_labels_that_look_like_none_are_told(tmp_path):
         "'?' as a class (13 rows)", "'NA' as a class (13 rows)",
     )  # fmt: skip
     (tmp_path / "t.csv").write_text("t,x,y\nnull,1,2\nb,2,3\n")
-    found = examples(read_table(str(tmp_path / "t.csv")), "t", "y")
+    found = examples(read_table(str(tmp_path / "t.csv")), Reading("t", "y"))
     assert found.odd == ("'null' as a task (1 row)",)
 
 

@@ -183,6 +183,41 @@ def test_every_task_is_held_out_once_in_folds(data, tmp_path, capsys):
     assert "is of another run than" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_table_as_people_have_it(tmp_path, capsys):
+    """Semicolons, decimal commas, an index, text, dates, empty cells: said, kept, adapted to."""
+    rows = [
+        (k, *row[:1], "fm"[k % 2], row[1] if k % 7 else "", f"2026-03-{row[2]:02}", row[3])
+        for k, row in enumerate(pigs())
+    ]
+    lines = [";".join(map(str, row)).replace(".", ",") for row in rows]
+    data, run = tmp_path / "pigs.csv", tmp_path / "run"
+    data.write_text("\n".join([";pig;sex;feed;day;weight", *lines]) + "\n")
+    more = ["--dates", "day", "--missing", "mean", "--alone", *SHORT]
+    assert numaml("train", data, *COLUMNS, *more, "--out", run) == 0
+    said = capsys.readouterr().out
+    for line in ("columns are parted by ';'", "numbers have decimal commas",
+                 "its first column has no name, as an index that was written, and is left out",
+                 "text, a column for each category: sex (f, m)", "dates, as days since 1970: day",
+                 "missing: feed in 18 rows; the mean of the tasks to train on"):  # fmt: skip
+        assert f"\n{line}" in said
+    config = runs.read(run)
+    whole, learner = config.whole(), Learner.load(run / "learner.npz")
+    assert learner.provenance["features"] == [
+        "sex = f", "sex = m", "feed", "feed is missing", "day",
+    ]  # fmt: skip
+    train = whole.x[np.isin(whole.groups, table.labels(config.parts(whole)[0]))]
+    fill = learner.provenance["columns"][1]["fill"]
+    assert fill == pytest.approx(train[train[:, 3] == 0, 2].mean())
+    assert set(train[train[:, 3] == 1, 2]) == {fill}
+    new = tmp_path / "new.csv"
+    new.write_text("day,feed,sex,weight\n2026-03-01,1.5,f,33\n2026-03-02,,m,60\n")
+    assert numaml("adapt", run, "--support", new, "--query", new, "--out", tmp_path / "p.csv") == 0
+    x = [[1, 0, 1.5, 0, 20513], [0, 1, fill, 1, 20514]]
+    want = learner.adapt(x, [33.0, 60.0]).predict(x)
+    assert [float(row["predicted weight"]) for row in read(tmp_path / "p.csv")] == list(want)
+
+
 def test_the_split_is_by_task(config):
     whole = config.whole()
     parts = [set(table.labels(part)) for part in config.parts(whole)]
