@@ -1,6 +1,7 @@
 """``numaml train omniglot``: what a user types, sees, and finds in the folder afterwards."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from numaml.command import main as cli
 from numaml.command import report
 from numaml.experiments import omniglot as characters
 from numaml.experiments import runs
+from numaml.experiments.experiment import Trained
 from numaml.experiments.omniglot import Omniglot
 from numaml.experiments.sinusoid import Sinusoid
 from numaml.training.evaluation import accuracies
@@ -218,7 +220,7 @@ def test_other_ways_and_shots(data, tmp_path, capsys):
 def test_convolutions_by_two_processes(data, tmp_path, capsys):
     """And the bits of the same shards on threads."""
     run, few = tmp_path / "run", {"iterations": 6, "every": 3, "tasks": 3, "filters": (5, 4)}
-    few |= {"characters": 30, "validation": 7, "queries": 2}
+    few |= {"characters": 30, "validation": 7, "queries": 2, "test-alpha": 0.5}
     arguments = [
         one for name, value in few.items() for one in (f"--{name}", *np.atleast_1d(value).tolist())
     ]
@@ -231,6 +233,15 @@ def test_convolutions_by_two_processes(data, tmp_path, capsys):
     )
     learner = numaml.Learner.load(run / "learner.npz")
     assert learner.model == experiment.model
+    assert (learner.alpha, experiment.alpha) == (0.5, 2.0)
+    tasks = experiment.tasks_from(experiment.images()[1], 200, 1)(np.random.default_rng([0, 1]))
+    share = accuracies(experiment.model, state.theta, tasks, 0.5, 3)[-1].mean()
+    assert experiment.validator()(state.theta) == share
+    with open(run / "results.csv") as file:
+        found = [float(row["accuracy"]) for row in csv.DictReader(file)]
+    best = dataclasses.replace(experiment, alpha=0.5, test_alpha=0.0)  # where nothing is trained
+    again = characters.accuracies_on_fresh_tasks(Trained(best, state), 0).mean(1)
+    assert found == pytest.approx(again, abs=1e-12)
     rng = np.random.default_rng(0)
     start = experiment.start(rng)
     *seen, (head, _) = experiment.model.unpack(start)
