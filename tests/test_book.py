@@ -112,6 +112,15 @@ def test_letters_of_a_font_are_characters(side_by_side, font):
     assert "mathvariant" not in mathml.block(font)
 
 
+def test_what_mathml_does_not_know_is_told(side_by_side):
+    import mathml
+
+    assert "\\" not in mathml.block(r"\Bigl\{ \begin{aligned} a &= b \end{aligned} \Bigr\}")
+    for latex in (r"\nonsense", r"\begin{nonsense} a & b \end{nonsense}"):
+        with pytest.raises(ValueError, match="does not know"):
+            mathml.block(latex)
+
+
 def test_formulas_in_a_line_are_told_apart(side_by_side):
     import mathml
 

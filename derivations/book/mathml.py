@@ -40,8 +40,9 @@ def _known(latex):
 
 
 def _modern(markup):
-    if "&<" in markup:
-        raise ValueError(f"an & that is no column: {markup}")
+    markup = re.sub(r">\\([{}])<", r">\1<", markup)  # large ones
+    if "&<" in markup or "\\" in markup:
+        raise ValueError(f"MathML does not know all of it: {markup}")
     markup = re.sub(
         r'<(m[in]) mathvariant="(sans-serif|script|bold)">(\w)</m[in]>',
         lambda found: f"<{found[1]}>{_letter(found[2], found[3])}</{found[1]}>",
