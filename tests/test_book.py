@@ -56,7 +56,7 @@ def test_every_tag_resolves():
     ]
     assert step.library[0].file == "numaml/maml.py"
     assert {one.name for one in step.checks} == {name for name in audit.CHECKS if "M3" in name}
-    assert "lam = lam - -alpha * hvps.pop()(lam)" in [one.bug for one in step.bugs]
+    assert [one for one in step.bugs if one.file == "numaml/maml.py" and "alpha" in one.bug]
     lines = [one.text.splitlines() for one in found["R1"].library]
     assert len(lines[0]) == 5  # all that leads to z_dot, and not the line of (R2) after it
 
