@@ -146,10 +146,15 @@ def test_a_line_over_its_tangent_has_equal_letters_in_one_column(side_by_side):
 def test_numaml_read_fills_in_the_errors_and_opens_the_page(tmp_path, monkeypatch, capsys):
     page, opened = tmp_path / "side-by-side.html", []
     monkeypatch.setattr(read, "PAGE", page)
+    monkeypatch.setattr(read, "BUILT", tmp_path / "built.html")
     monkeypatch.setattr(read.webbrowser, "open", opened.append)
     monkeypatch.setattr(read, "audit", lambda: [audit.Row("(A0) a > b", "by hand", 2e-16, 1e-13)])
     assert cli.main(["read"]) == 2
     assert "derivations/book/make.py" in capsys.readouterr().err
+    read.BUILT.touch()
+    assert cli.main(["read"]) == 0
+    assert opened.pop() == read.BUILT.as_uri()
+    assert str(read.BUILT) in capsys.readouterr().out
     page.write_text("α: <!--error of (A0) a &gt; b-->", encoding="utf-8")
     assert cli.main(["read"]) == 0
     assert len(opened) == 1

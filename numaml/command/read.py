@@ -16,6 +16,7 @@ from .say import say
 PAGE = Path(__file__).with_name("side-by-side.html")  # made when the package is built: setup.py
 MARK = re.compile(r"<!--error of (.*?)-->")
 BOOK = "derivations/book/make.py"
+BUILT = Path(__file__).parents[2] / "build/book/derivations/book/side-by-side.html"  # in a clone
 
 
 def add(commands: Any) -> None:
@@ -35,6 +36,10 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page, say where it is, and open it."""
+    if not PAGE.is_file() and BUILT.is_file() and not options.out:
+        say(f"formulas, code and checks side by side, as the book was built: {BUILT}")
+        webbrowser.open(BUILT.as_uri())
+        return 0
     if not PAGE.is_file():
         raise FileNotFoundError(
             "this numaml runs from its sources, and the page is made when a package is built of "
