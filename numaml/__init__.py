@@ -9,6 +9,7 @@ code. The same to call:
     meta_value, meta_gradient       the query loss after it, and its exact gradient
     first_order_meta_gradient       FOMAML, under its own name
     train, evaluate, accuracies     the outer loop; losses and accuracies step by step
+    family                          learned rates, losses after every step, Reptile, rules
 
 Check yours:
 
@@ -53,7 +54,7 @@ from .network.convolution import ConvNet
 from .network.mlp import MLP
 
 if TYPE_CHECKING:
-    from . import check
+    from . import check, family
     from .data import omniglot
     from .data.grouped import Grouped, split_groups
     from .learners.estimators import MAMLClassifier, MAMLRegressor
@@ -69,6 +70,7 @@ else:
         **dict.fromkeys(("accuracies", "evaluate"), "training.evaluation"),
         "train": "training.outer",
         "check": "check",
+        "family": "family",
         "omniglot": "data.omniglot",
     }
 
@@ -103,6 +105,7 @@ __all__ = [
     "check",
     "engine",
     "evaluate",
+    "family",
     "first_order_meta_gradient",
     "glyphs",
     "meta_gradient",

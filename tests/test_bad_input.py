@@ -179,7 +179,7 @@ FUNCTIONS = (
         ({"alpha": 1j}, TypeError, "alpha is 1j; want one real number"),
         ({"alpha": "0.1"}, TypeError, "alpha is '0.1'"),
         ({"alpha": None}, TypeError, "alpha is None"),
-        ({"alpha": np.ones(3)}, TypeError, "want one real number"),
+        ({"alpha": np.ones(3)}, ValueError, r"alpha has shape \(3,\) and theta"),
         ({"theta": np.zeros((5, MODEL.size))}, ValueError, r"want one row \(P,\)"),
         ({"theta": np.zeros(3)}, ValueError, r"need \(17,\)"),
         ({"theta": 1.0}, ValueError, r"theta has shape \(\); sizes=\(2, 3, 2\) need"),

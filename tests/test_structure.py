@@ -41,7 +41,7 @@ ROOMS = {
     "learners": ("training", "engine", "data", "files", "network"),
     "check": ("training", "family", "engine", "data", "network", "maml", "weights"),
     "training": ("engine", "files", "maml"),
-    "family": ("data", "network", "maml"),
+    "family": ("engine", "data", "network", "maml", "weights"),
     "engine": ("data", "files", "network", "maml", "weights"),
     "data": ("files", "network"),
     "files": (),
@@ -53,6 +53,7 @@ ROOMS = {
 MOST_ROOMS, MOST_FLOORS = 13, 9
 NOT_THE_KIT = {
     "check/audit",
+    "check/audit_family",
     "check/audit_policies",
     "check/answers",
 }  # they judge numaml; the kit judges anybody's
@@ -61,7 +62,7 @@ BY_NAME = {"__init__", "experiments/__init__"}  # load what is asked for later, 
 FUNCTION_LINES, TEXTBOOK_LINES = 30, 200
 # What one meta-gradient of the Omniglot network runs through: lines of code in files of ours that
 # it enters, and calls of ours.
-LINES, CALLS = 830, 450
+LINES, CALLS = 845, 450
 
 
 def between_rooms(house):
@@ -319,7 +320,7 @@ def test_import_needs_numpy_and_the_standard_library_only():
 
 def test_dir_shows_the_public_names_and_nothing_else():
     assert printed(SHOWN) == "True\n"
-    assert not set(numaml.__all__) & (rooms(HOUSE) - {"check", "engine"})
+    assert not set(numaml.__all__) & (rooms(HOUSE) - {"check", "engine", "family"})
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ architectures, tasks and step sizes.
 Ways to differentiate without a formula: `derivative` (chooses), `complex_step`,
 `central_difference`, `taylor`, and `dual_gradient` (exact over any ring, e.g. the field `Mod`).
 
-The kit imports nothing of ours. Three files here are not of it: ``audit`` and ``audit_policies``
-check the formulas that are installed, and ``answers`` judges answers to the test vectors, which lie
-in ``vectors``.
+The kit imports nothing of ours. Some files here are not of it: ``audit``, ``audit_family`` and
+``audit_policies`` check the formulas that are installed, and ``answers`` judges answers to the test
+vectors, which lie in ``vectors``.
 May import: training, family, engine, data, network, maml, weights.
 """
 

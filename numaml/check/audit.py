@@ -29,7 +29,8 @@ from ..weights.choice import pays
 from ..weights.factored import Factored, Layered, Vector
 from ..weights.factored import gradient as weights_gradient
 from . import TINY, Mod, complex_step, dual_gradient, relative_error
-from .audit_policies import ROWS
+from .audit_family import ROWS as FAMILY
+from .audit_policies import ROWS as POLICIES
 
 Array = np.ndarray[Any, Any]
 
@@ -669,5 +670,6 @@ CHECKS: dict[str, Check] = {
     "(O1) Adam": ("its definition as a sum", ROUNDING, _o1),
     "(J1) forward, K = 3": ("complex step of φ_K", ROUNDING, _j1),
     "(J1) forward, K = 2": ("dual numbers over GF(2^61 − 1)", 0.0, _j1_field),
-    **ROWS,
+    **FAMILY,
+    **POLICIES,
 }  # fmt: skip

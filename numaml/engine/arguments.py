@@ -9,6 +9,7 @@ import numpy as np
 
 from ..maml import Lifting, Model, offers
 from ..weights.numbers import as_numbers
+from .inner import checked_rates, varied
 
 Array = np.ndarray[Any, Any]
 
@@ -29,13 +30,10 @@ def checked(model: Any, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tu
     else:
         theta = as_numbers(theta, "theta")
     theta = _row(theta)
-    return theta, *batches, checked_alpha(alpha, theta), checked_steps(steps)
-
-
-def checked_numbers(theta: Any, alpha: Any, steps: Any) -> tuple[Array, Any, int]:
-    """Meta-parameters, inner learning rate and inner steps, or an error."""
-    theta = checked_theta(theta)
-    return theta, checked_alpha(alpha, theta), checked_steps(steps)
+    steps = checked_steps(steps)
+    if type(alpha) is float or not varied(alpha):
+        return theta, *batches, checked_alpha(alpha, theta), steps
+    return theta, *batches, checked_rates(alpha, theta, model, steps), steps
 
 
 def checked_theta(theta: Any) -> Array:
@@ -54,7 +52,7 @@ def checked_alpha(alpha: Any, theta: Array) -> Any:
     if theta.dtype.hasobject:
         return _in_ring(alpha, theta)
     if type(alpha) is not float and (not isinstance(alpha, Real) or isinstance(alpha, bool)):
-        raise TypeError(f"alpha is {alpha!r}; want one real number >= 0")
+        raise TypeError(f"alpha is {alpha!r}; want one real number >= 0, or rates")
     if not 0 <= float(alpha) < math.inf:
         raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
     return float(alpha)  # a NumPy float64 scalar would promote float32 arrays

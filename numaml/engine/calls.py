@@ -25,8 +25,11 @@ def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -
         Meta-parameters, shared by all tasks.
     support : Batch
         Support set of one task, or of T tasks along a leading axis.
-    alpha : float
-        Inner learning rate, >= 0.
+    alpha : float, or a structure of rates
+        Inner learning rate, >= 0; or rates of any sign: a tuple with a number, None (no step moves
+        it) or a pair (W, b) for each layer; an array (P,) laid out as theta; a list with one of
+        these for each step; ``{"rates": …, "momentum": m, "pull": p}``; or a `numaml.family.Rule`.
+        With a rate for each parameter every weight is multiplied out.
     steps : int
         Number K >= 0 of inner steps.
 
@@ -38,7 +41,8 @@ def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -
     Raises
     ------
     TypeError, ValueError
-        If theta is not one row, alpha is not a real number >= 0, or steps is not an integer >= 0.
+        If theta is not one row, alpha is neither a real number >= 0 nor fits theta and steps, or
+        steps is not an integer >= 0.
 
     References
     ----------

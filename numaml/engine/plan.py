@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from .. import maml
 from ..network.network import Network
 from ..weights.choice import layered, pays
+from ..weights.rates import Form, Rates
 from ..weights.theta import Shapes
 from .arguments import checked_tasks
+from .inner import through
 from .parts import in_parts
 from .recording import Unseen
 from .replayed import STORE, may_be_replayed, of_arrays
@@ -50,8 +52,9 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
 
         ==================  ====================================================================
         "flat"              all weights of a task are one array, since in no layer the matrices
-                            of all tasks hold more than 2¹⁵ numbers while factors pay
-        "shared"            θ's own W, for all tasks
+                            of all tasks hold more than 2¹⁵ numbers while factors pay, or since
+                            alpha has a rate for each parameter
+        "shared"            θ's own W, for all tasks; where alpha is None it stays so
         "factored"          W + UᵀV with r rows in U and V, while r (n_in + n_out) < n_in n_out;
                             r is n in the first layer, whose inputs are the same at every step,
                             and k n after k steps in the others
@@ -81,12 +84,14 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
     forms: list[tuple[str, ...]] = []
     if isinstance(model, Network):
         tasks, n, _ = (1, *parts[0][1][0].x.shape)[-3:]
-        forms = _forms(model.shapes, model.rows(n), tasks, steps)
+        moves = _moves(alpha, len(model.shapes), steps)
+        forms = _forms(model.shapes, model.rows(n), tasks, steps, moves)
     if not may_be_replayed(theta):
         replay = "plain: switched off, theta neither float32 nor float64, or NumPy raises errors"
     else:
         try:
-            key, _ = of_arrays(maml.exact, model, theta, *parts[0][1], alpha, steps)
+            core, values = through(maml.exact, alpha)
+            key, _ = of_arrays(core, model, theta, *parts[0][1], values, steps)
             replay = STORE.state(key)
         except Unseen as error:
             replay = f"plain: {error}"
@@ -94,14 +99,36 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
     return Plan(sizes, tuple(forms), replay)
 
 
-def _forms(shapes: Shapes, rows: tuple[int, ...], tasks: int, steps: int) -> list[tuple[str, ...]]:
-    if not layered(shapes, tasks, rows[0]):
+def _moves(alpha: Any, layers: int, steps: int) -> list[list[int]] | None:
+    """Of every layer the gradients that its W has moved along before each step, and at the end.
+
+    None where each parameter has a rate of its own, or moves by a rule of the user's own.
+    """
+    if not isinstance(alpha, Rates):
+        return [list(range(steps + 1))] * layers
+    form, found = alpha.form, list[list[int]]()
+    if not isinstance(form, Form) or form.by_parameter:
+        return None
+    for layer in range(layers):
+        moved = [0]
+        for k, entry in enumerate(form.steps, 1):
+            still = not isinstance(entry, int) and entry[layer][0] is None  # type: ignore[index]  # no `Each`
+            along = k if form.momentum is not None else moved[-1] + 1
+            moved.append(moved[-1] if still else along)
+        found.append(moved)
+    return found
+
+
+def _forms(
+    shapes: Shapes, rows: tuple[int, ...], tasks: int, steps: int, moves: list[list[int]] | None
+) -> list[tuple[str, ...]]:
+    if moves is None or not layered(shapes, tasks, rows[0]):
         return [("flat",) * (steps + 1) for _ in shapes]
     found = []
-    for number, (n_in, n_out) in enumerate(shapes):
-        ranks = [rows[number] * (k if number else 1) for k in range(1, steps + 1)]
+    for number, ((n_in, n_out), moved) in enumerate(zip(shapes, moves, strict=True)):
+        ranks = [rows[number] * (k if number else 1) for k in moved]
         pay = ["factored" if pays(rank, n_in, n_out) else "multiplied out" for rank in ranks]
-        found.append(("shared", *pay))
+        found.append(tuple(p if k else "shared" for p, k in zip(pay, moved, strict=True)))
     return found
 
 

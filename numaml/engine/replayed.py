@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..maml import Lifting, offers
+from .inner import through
 from .models import identity, leaves, rebuilt
 from .own import Own
 from .recording import Unseen
@@ -26,6 +27,10 @@ def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
     A model of one's own is looked at wherever it is run.
     """
     looked_at = model if offers(model, Lifting) else Own(model)
+    *batches, alpha, steps = rest
+    if type(alpha) is not float:
+        core, alpha = through(core, alpha)
+        rest = *batches, alpha, steps
     if may_be_replayed(theta):
         try:
             key, arrays = of_arrays(core, model, theta, *rest)

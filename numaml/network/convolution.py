@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..weights.factored import Outer, Vector
+from ..weights.nothing import NOTHING
 from ..weights.products import row_sum
 from ..weights.theta import Array, Shapes
 from . import settings
@@ -47,6 +48,8 @@ class Patches(NamedTuple):
 
     def gathered(self, h: Array) -> Array:
         """G(h): images (…, n·H·W, C) as patches (…, n·positions, k·k·C)."""
+        if h is NOTHING:
+            return h
         spots = _with_a_zero(h, self.height * self.width).take(reads(self), -2)
         return spots.reshape(*h.shape[:-2], -1, self.kernel**2 * self.channels)
 
@@ -70,6 +73,8 @@ class Mean(NamedTuple):
 
     def gathered(self, h: Array) -> Array:
         """G(h): (…, n·positions, C) as (…, n, C)."""
+        if h is NOTHING:
+            return h
         images = h.reshape(*h.shape[:-2], -1, self.positions, h.shape[-1])
         return (row_sum(images) / self.positions).reshape(*h.shape[:-2], -1, h.shape[-1])
 
@@ -261,7 +266,10 @@ class ConvNet(Network):
 
     def _columns(self, vector: Vector) -> tuple[list[Any], list[Any]]:
         W, b = super()._columns(vector)
-        seen = [Convolution(G, one) for G, one in zip(self.maps, W[2:], strict=True)]
+        seen = [
+            one if one is NOTHING else Convolution(G, one)
+            for G, one in zip(self.maps, W[2:], strict=True)
+        ]
         return [*W[:2], *seen], b
 
     def _input(self, x: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.arguments import checked_tasks
+from ..engine.inner import stepped
 from ..engine.parts import in_parts
 from ..engine.replayed import replayed
 from ..maml import Model, inner_loop, lifted, losses_along, scores_along
@@ -107,6 +108,7 @@ def adapted(
 ) -> Iterator[tuple[Array, Any]]:
     """φ_k for k = 0, 1, …, K, each with the query set in the same form."""
     model, theta, S, Q, alpha, steps = checked_tasks(model, theta, tasks, alpha, steps)
+    model, alpha = stepped(model, alpha)
     phi, support, query = lifted(model, theta, S, Q)
     yield phi, query
     for _ in range(steps):

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.arguments import checked_alpha, checked_steps, checked_theta
+from ..engine.arguments import checked_steps, checked_theta
 from ..engine.calls import meta_gradient
+from ..engine.inner import Scheduled
+from ..engine.kept import kept_alpha
 from ..files.lock import locked
 from ..files.names import described, name_of
 from ..files.own import check_own
@@ -80,11 +82,12 @@ def train(
     theta: Array,
     source: Source,
     *,
-    alpha: float,
+    alpha: Any,
     steps: int,
     iterations: int,
     beta: float = 1e-3,
     decay: bool = False,
+    limit: float | None = None,
     gradient: MetaGradient = meta_gradient,
     outer: Outer | None = None,
     rng: np.random.Generator | int = 0,
@@ -117,10 +120,15 @@ def train(
     decay : bool
         Let it fall linearly to 0 at the last of the iterations, whose number is then fixed for
         the run.
+    limit : float, optional
+        Most that the norm of a meta-gradient may be: a longer one is shortened to it. One task
+        whose inner steps run away else moves theta far.
     gradient : callable
         `meta_gradient`, `first_order_meta_gradient`, or anything of the same signature whose
-        gradient has theta's shape and dtype. With a folder it must have a name that tells it from
-        others: that of a function at the top of a module, or a ``__name__`` given to it.
+        gradient has theta's shape and dtype. One with ``at(iteration) -> gradient``, such as
+        `numaml.family.Annealed`, is asked for that of every iteration, counted from 0. With a
+        folder it must have a name that tells it from others: that of a function at the top of a
+        module, or a ``__name__`` given to it.
     outer : callable, optional
         ``outer(model, theta, tasks, alpha, steps) -> (meta-value, theta)``: an outer step of your
         own, in place of gradient and Adam; of a trust region, say. It must depend on nothing else,
@@ -191,16 +199,20 @@ def train(
     True
     """
     theta, iterations = _start(theta), _checked_count("iterations", iterations, 0)
-    settings = _numbers(theta, alpha, steps, beta, every) | _decay(decay, iterations)
+    settings = _numbers(theta, alpha, steps, beta, every) | _extras(decay, iterations, limit, outer)
     settings |= _parties(model, gradient, outer, validate, source, folder, resume)
     state = State(theta, np.random.default_rng(rng), settings=settings)
     with _running(state, folder, resume, iterations, validate) as (state, interrupted):
         while state.iteration < iterations and not interrupted.is_set():
             _outer_step(state, model, source, outer or gradient, folder)
             progress(state.iteration, state.values[-1])
-            if state.iteration % settings["every"] == 0:
-                _keep(state, folder, validate)
+            _keep_in_time(state, folder, validate)
     return _released(state)
+
+
+def _keep_in_time(state: State, folder: Any, validate: Any) -> None:
+    if state.iteration % state.settings["every"] == 0:
+        _keep(state, folder, validate)
 
 
 def _keep(state: State, folder: Any, validate: Callable[[Array], float] | None = None) -> None:
@@ -262,12 +274,15 @@ def _stepped(
     beta = settings["beta"]
     if "decay" in settings:
         beta *= 1 - state.iteration / settings["decay"]
+    if isinstance(gradient, Scheduled):
+        gradient = gradient.at(state.iteration)
     with np.errstate(all="ignore"):  # found out below, with advice
         result = gradient(model, state.theta, tasks, settings["alpha"], settings["steps"])
         value, slope = _checked_result(result, state.theta)
         if "outer" in settings:
             theta, moments = slope.copy(), state.moments._replace(steps=state.iteration + 1)
         else:
+            slope = _limited(slope, settings.get("limit", math.inf))
             theta, moments = adam(state.theta, slope, state.moments, beta)
         # A gradient that is not finite makes a theta that is not.
         finite = np.isfinite(theta).all() and np.isfinite(moments.second).all()
@@ -340,7 +355,7 @@ def _released(state: State) -> State:
 def _numbers(theta: Array, alpha: Any, steps: Any, beta: Any, every: Any) -> dict[str, Any]:
     """The numbers that stay as they are when a run is resumed; Python's, which JSON can hold."""
     return {
-        "alpha": checked_alpha(alpha, theta),
+        "alpha": kept_alpha(alpha, theta),
         "steps": checked_steps(steps),
         "beta": _checked_beta(beta),
         "every": _checked_count("every", every, 1),
@@ -349,9 +364,33 @@ def _numbers(theta: Array, alpha: Any, steps: Any, beta: Any, every: Any) -> dic
     }
 
 
-def _decay(decay: Any, iterations: int) -> dict[str, Any]:
-    """The iteration at which the outer rate comes to 0, if it falls."""
-    return {"decay": iterations} if _checked_flag("decay", decay) else {}
+def _extras(decay: Any, iterations: int, limit: Any, outer: Any) -> dict[str, Any]:
+    """The iteration at which the outer rate comes to 0, if it falls; a limit, if there is one."""
+    falls = {"decay": iterations} if _checked_flag("decay", decay) else {}
+    if limit is not None and outer is not None:
+        raise ValueError(
+            "limit is for a meta-gradient, and outer makes its own step; want one of them"
+        )
+    return falls | _limit(limit)
+
+
+def _limit(limit: Any) -> dict[str, Any]:
+    """The most that the norm of a meta-gradient may be, if there is such."""
+    if limit is None:
+        return {}
+    if isinstance(limit, (bool, np.bool_)) or not isinstance(limit, Real):
+        raise TypeError(f"limit is {limit!r}; want a norm > 0, or None")
+    if not 0 < float(limit) < math.inf:
+        raise ValueError(f"limit is {limit!r}; want a finite norm > 0, or None")
+    return {"limit": float(limit)}
+
+
+def _limited(slope: Array, limit: float) -> Array:
+    """The same direction, no longer than that."""
+    if limit == math.inf:
+        return slope
+    length = float(np.linalg.norm(slope.astype(np.float64)))
+    return slope * (limit / length) if length > limit else slope
 
 
 def _parties(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .choice import layered, pays
+from .nothing import NOTHING, for_all
 from .products import STACKED, product, row_sum, turned
 from .theta import Array, Shapes, pack, unpack
 
@@ -121,8 +122,13 @@ class Layered:
         return Layered([(number * W, number * b) for W, b in self.layers])
 
     def __sub__(self, other: Layered) -> Layered:
+        if other is NOTHING:
+            return self
         both = zip(self.layers, other.layers, strict=True)
         return Layered([(W - W_, b - b_) for (W, b), (W_, b_) in both])
+
+    def __add__(self, other: Layered) -> Layered:
+        return self - (-1) * other
 
     def mean(self, axis: int) -> Array:
         """Mean over the task axis, as a flat array."""
@@ -134,7 +140,7 @@ class Layered:
         return pack([(W.multiplied_out(), b.squeeze(-2)) for W, b in self.layers])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return self.flat()
+        return pack(for_all([(W.multiplied_out(), b.squeeze(-2)) for W, b in self.layers]))
 
 
 Vector = Array | Layered
@@ -156,7 +162,10 @@ def layers_of(theta: Vector, shapes: Shapes) -> Sequence[tuple[Any, Array]]:
 
 def gradient(outers: Sequence[Outer], theta: Vector) -> Vector:
     """The vector whose layers are Σ hᵀc and 1ᵀδ, in θ's form."""
-    layers = [(Factored(None, pairs), row_sum(delta)) for pairs, delta in outers]
+    layers = []
+    for pairs, delta in outers:
+        there = pairs[:-1] if pairs[-1][0] is NOTHING else pairs
+        layers.append((Factored(None, there), row_sum(delta)))
     return Layered(layers) if isinstance(theta, Layered) else Layered(layers).flat()
 
 
