@@ -45,7 +45,7 @@ class _Estimator:
     hidden: tuple[int, ...] = (40, 40)
     activation: str = "relu"
     norm: str | None = None
-    alpha: float = 0.05
+    alpha: Any = 0.05
     steps: int = 3
     beta: float = 1e-3
     shots: int = 5
@@ -377,7 +377,7 @@ class _Estimator:
 def _finished(start: Learner, state: State, held: Held | None) -> Learner:
     """The learner with the best meta-parameters, α and K by validation, or else the last ones."""
     theta = state.theta if state.best is None else state.best
-    if held is None:
+    if held is None or not isinstance(start.alpha, float):  # rates belong to the steps they are for
         return replace(start, theta=theta)
     alpha, steps = rate_and_steps(start.model, theta, start.alpha, held)
     return replace(start, theta=theta, alpha=alpha, steps=steps)
@@ -408,8 +408,8 @@ class MAMLRegressor(_Estimator):
     activation, norm
         As for `numaml.MLP`. With ``norm="batch"`` predictions depend on the other rows that they
         are made with, and of one row alone there are none.
-    alpha : float
-        Inner learning rate.
+    alpha : float, or a structure of rates
+        Inner learning rate; with a structure, as for `numaml.adapt`, K stays that of training.
     steps : int
         Inner steps K in training; `adapt` takes as many as did best on the groups for validation.
     beta : float

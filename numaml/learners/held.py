@@ -112,7 +112,8 @@ def adapting(
         for rate in rates:
             for k, (phi, query) in enumerate(adapted(model, theta, tasks, rate, steps)):
                 if k >= least:
-                    yield f"α {rate:g}, K {k}", outcome(model, model.predict(phi, query))
+                    name = f"α {rate:g}" if isinstance(rate, float) else "rates"
+                    yield f"{name}, K {k}", outcome(model, model.predict(phi, query))
 
     return way
 

@@ -19,8 +19,10 @@ import numpy as np
 from ..data import given
 from ..data.scaling import Scaling
 from ..data.tasks import Batch
-from ..engine.arguments import checked_alpha, checked_steps, checked_theta
+from ..engine.arguments import checked_steps, checked_theta
 from ..engine.calls import adapt
+from ..engine.inner import checked_rates, varied
+from ..engine.kept import kept_alpha
 from ..files.archive import archive, arrays_of, text_of
 from ..files.own import open_given
 from ..network.convolution import ConvNet
@@ -59,8 +61,10 @@ class Learner:
     model : MLP or ConvNet
     theta : (P,) float32 or float64 array
         Meta-parameters. A copy is kept, which is read-only.
-    alpha : float
-        Inner learning rate, >= 0.
+    alpha : float, or a structure of rates
+        Inner learning rate, as for `numaml.adapt`. A structure is kept with every kind named, in
+        numbers, lists and dicts; with rates of its own for each step, it wants as many steps. A
+        file holds rates for each of some 180 000 parameters.
     steps : int
         Inner steps K that `adapt` takes if it is not told otherwise. At most as many as take some
         ten seconds.
@@ -94,7 +98,7 @@ class Learner:
 
     model: Network
     theta: Array
-    alpha: float
+    alpha: Any
     steps: int
     scaling: Scaling | None = None
     classes: Array | None = None
@@ -106,11 +110,13 @@ class Learner:
         theta = _theta(self.theta, self.model)
         own = {
             "theta": theta,
-            "alpha": checked_alpha(self.alpha, theta),
+            "alpha": kept_alpha(self.alpha, theta),
             "steps": _steps(self.steps, _most_steps(self.model)),
             "scaling": None if self.scaling is None else _scaling(self.scaling, self.model),
             "classes": None if self.classes is None else _classes(self.classes, self.model),
         }
+        if varied(own["alpha"]):
+            checked_rates(own["alpha"], theta, self.model, own["steps"])
         if not isinstance(self.provenance, dict):
             raise TypeError(f"provenance is {type(self.provenance).__name__}; want a dict")
         for name, value in own.items():

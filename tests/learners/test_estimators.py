@@ -253,6 +253,12 @@ def test_validation_keeps_groups_back_and_chooses(capsys):
     }  # fmt: skip
 
 
+def test_rates_are_kept_with_the_steps_they_are_for():
+    maml = regressor(validation=0.2, every=20, iterations=40, alpha=(None, 0.2)).fit(X, Y, GROUPS)
+    assert (maml.learner_.alpha, maml.learner_.steps) == ({"layers": [None, 0.2]}, 3)
+    assert len(maml.scores_) == 2
+
+
 def test_the_best_of_the_validated_is_kept():
     """A training that forgets: late meta-parameters are worse than the first."""
     wild = regressor(validation=0.3, every=10, iterations=60, beta=3.0).fit(X, Y, GROUPS)

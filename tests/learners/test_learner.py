@@ -47,6 +47,22 @@ def test_adapting_in_the_users_units_is_adapting_the_standardised():
     np.testing.assert_allclose(adapted.predict(query), wanted, rtol=ROUNDING)
 
 
+@pytest.mark.parametrize(
+    "alpha",
+    [(None, 0.1), np.linspace(-0.05, 0.1, MODEL.size), [0.1, (0.1, (None, 0.2))] + [0.05] * 5,
+     {"rates": (0.1, None), "momentum": 0.5}],
+)  # fmt: skip
+def test_rates_are_those_of_adapt_and_stay_so_in_a_file(tmp_path, alpha):
+    (x, y), (x_std, y_std), _ = rows()
+    learner = regression(alpha=alpha)
+    phi = numaml.adapt(MODEL, learner.theta, numaml.Batch(x_std, y_std), alpha, 7)
+    np.testing.assert_allclose(learner.adapt(x, y).phi, phi, rtol=ROUNDING)
+    learner.save(tmp_path / "learner.npz")
+    again = Learner.load(tmp_path / "learner.npz")
+    assert again.alpha == learner.alpha
+    assert again.adapt(x, y).phi.tobytes() == learner.adapt(x, y).phi.tobytes()
+
+
 def test_labels_go_in_and_come_out_and_the_steps_help():
     rng = np.random.default_rng(0)
     centres = 3 * np.eye(4)[:3]
@@ -127,6 +143,9 @@ BAD = {
     "no MLP": (lambda: Learner("MLP", [1.0], 0.1, 1), "model is str; want a numaml.MLP"),
     "alpha negative": (lambda: regression(alpha=-0.1), "want a finite number >= 0"),
     "alpha true": (lambda: regression(alpha=True), "alpha is True"),
+    "rates for other layers": (lambda: regression(alpha=(0.1,)), "1 entries, and the model 2"),
+    "rates for other steps": (lambda: regression(alpha=[0.1] * 6), "6 steps; steps is 7"),
+    "rates for another theta": (lambda: regression(alpha=np.ones(3)), r"shape \(3,\) and theta"),
     "steps negative": (lambda: regression(steps=-1), "steps is -1; want K >= 0 inner steps"),
     "steps without end": (lambda: regression(steps=10**9), "want an integer from 0 to 28551"),
     "steps 1.5": (lambda: regression(steps=1.5), "steps is 1.5; want an integer"),

@@ -37,6 +37,10 @@ def classifier(n_out, **more):
 LEARNERS = {
     "small": SMALL,
     "float64, units": Learner(MLP((4, 5, 2)), MLP((4, 5, 2)).init(0), 1 / 3, 0, UNITS),
+    "rates": Learner(MLP((1, 2)), SMALL.theta, [(0.1,), np.float32([0.1, -1, 0.3, 2e-9])], 2),
+    "rates, carried": Learner(
+        MLP((1, 2)), SMALL.theta, {"rates": ((None, -0.3),), "momentum": 0.9, "pull": 1}, 2
+    ),
     "names": classifier(3, classes=np.array(["a", "é\u2028\ud800", ""])),
     "numbers": classifier(2, classes=np.array([-(2**40), 7])),
     "images": Learner(IMAGES, IMAGES.init(0, np.float32), 2.0, 3, classes=np.array(["o", "x"])),
