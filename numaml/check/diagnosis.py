@@ -21,6 +21,7 @@ CLOSER = 20  # times closer to the mistake than to the truth
 # A long chain of operations loses more than the last digit: eps^0.6 is 4e-10 in float64 and 7e-5
 # in float32. What agrees to that, as far as the method sees, is the same number.
 ROUNDING_POWER = 0.6
+CUT_OFF = "a gradient that is cut off, zero everywhere (of theta, or of a copy of it?)"
 WHOLE = "all of it"  # name of the part whose directions change every block
 
 
@@ -75,31 +76,43 @@ class Evidence(NamedTuple):
         return norm(np.concatenate([part.error for part in self.parts]))
 
 
-def recognise(evidence: Evidence, verdicts: Mapping[str, str]) -> str:
+class Likeness(NamedTuple):
+    """What an answer looks like, and how far it is from that, beside its own size."""
+
+    sentence: str = ""
+    distance: float = math.nan
+
+
+def recognise(evidence: Evidence, verdicts: Mapping[str, str]) -> Likeness:
     """The sentence for the mistake that explains the whole answer, or what is known by block."""
     seen = [i for i, part in enumerate(evidence.parts) if verdicts[part.name] != UNCLEAR]
     parts = [evidence.parts[i] for i in seen]
     broken = [part.name for part in parts if not np.isfinite(part.got).all()]
     if broken:
-        return f"an overflow or 0/0: NaN or infinity in {', '.join(broken)}"
+        return Likeness(f"an overflow or 0/0: NaN or infinity in {', '.join(broken)}")
     got, want = _whole(parts, "got"), _whole(parts, "want")
     if not got.any():
-        return "a gradient that is cut off, zero everywhere (of theta, or of a copy of it?)"
+        return Likeness(CUT_OFF, 0.0)
     near = norm(got - want) / CLOSER
     if CLOSER * near <= tolerance(evidence.eps) * norm(want):  # but for a block or two it is right
-        return _by_block(evidence, verdicts)
+        return Likeness(_by_block(evidence, verdicts))
     factor = _of_factor(_factor(got, want, near), evidence.counts)
+    scaled = Likeness(factor, _beside(got, want)) if factor else Likeness()
     if factor and not factor.endswith(ANY_FACTOR):
-        return factor
-    scaled = ""
+        return scaled
     for sentence, answers in evidence.mistakes():
         answer = np.concatenate([answers[i] for i in seen])
         if norm(got - answer) <= near:
-            return sentence
+            return Likeness(sentence, norm(got - answer) / norm(got))
         times = _of_factor(_factor(got, answer, near), evidence.counts)
-        if times and not scaled:
-            scaled = f"{sentence}; and {times}"
-    return factor or scaled or _by_block(evidence, verdicts)
+        if times and not scaled.sentence:
+            scaled = Likeness(f"{sentence}; and {times}", _beside(got, answer))
+    return scaled if scaled.sentence else Likeness(_by_block(evidence, verdicts))
+
+
+def _beside(got: Array, answer: Array) -> float:
+    """How far it is from the nearest multiple of an answer."""
+    return norm(got - multiple(got, answer) * answer) / norm(got)
 
 
 def _by_block(evidence: Evidence, verdicts: Mapping[str, str]) -> str:

@@ -13,17 +13,22 @@ import numpy as np
 from .calls import Watched, as_point, not_finite, numbers
 from .checks import Function, Row, answer, evidence_of, rows_of
 from .diagnosis import RIGHT, UNCLEAR, WRONG, Evidence, tolerance
-from .orders import Shapes
+from .inner import Inner
+from .orders import Shapes, layout
 from .orders import blocks as blocks_of
 from .pieces import FIRST_ORDER, Pieces, Task
 from .probe import scalar_probe
-from .report import ESTIMATES, Report, judge
+from .report import ESTIMATES, Report, assert_right, judge
 from .scale import multiple, norm
 
 Array = np.ndarray[Any, Any]
 
 Mistakes = Callable[[], Iterator[tuple[str, Array]]]
 WHAT = "meta-gradient"
+# An alpha that explains an answer is looked for from these multiples of the one that was said.
+TIMES = "{:.4g} times as large"
+ALPHAS = (1.0, 0.5, 2.0, 5.0, 10.0)
+FITS, FIT_STEP = 5, 1e-3
 
 
 @np.errstate(under="ignore")
@@ -36,12 +41,15 @@ def meta_gradient(
     alpha: Any = None,
     steps: int | None = None,
     blocks: Shapes | None = None,
+    **family: Any,
 ) -> Report:
     """Check a meta-gradient against the meta-value, and say what kind of mistake is in it.
 
     Any meta-objective: ``value`` is differentiated as it is. With its pieces (``tasks``, ``alpha``,
     ``steps``) the typical mistakes are computed as well and recognised, and a value too noisy for
-    differences (float32) is helped out by the inner gradients, if both agree.
+    differences (float32) is helped out by the inner gradients, if both agree. The pieces may be
+    those of MAML's family: K times ``u = momentum u + g + decay phi + pull (phi - theta)`` from
+    u = 0, and ``phi = phi - alpha u``.
 
     Parameters
     ----------
@@ -53,12 +61,18 @@ def meta_gradient(
         Meta-parameters; everything is called with arrays of its dtype.
     tasks : sequence of (support_gradient, query_gradient), optional
         For every task ∇L_S and ∇L_Q, two callables from (P,) to (P,).
-    alpha : float or (P,) array, optional
-        Inner learning rate.
+    alpha : float, (P,) or (K, P) array, optional
+        Inner learning rate: one, one per parameter, or one per step and parameter.
     steps : int, optional
         Number K of inner steps ``phi = phi - alpha * support_gradient(phi)``.
     blocks
         As for `numaml.check.gradient`.
+    **family
+        ``weights`` (K,) of the query loss after every step, where not the last alone counts;
+        ``momentum``, ``decay`` (in the gradient), ``pull`` (the proximal term's), numbers >= 0;
+        ``rates`` (P,) or (K, P), integers: learned rates stand behind θ in ``theta``, and these
+        are their numbers from 0, parameter by parameter; alpha (here 1 if not given) times them
+        are the inner learning rates.
 
     Returns
     -------
@@ -96,11 +110,11 @@ def meta_gradient(
     'first-order MAML'
     """
     theta = as_point(theta, "theta")
-    pieces = _pieces(theta, tasks, alpha, steps)
+    pieces = _pieces(theta, tasks, alpha, steps, family)
     probe, rows = scalar_probe(value, theta, "the value"), rows_of(blocks, len(theta))
     evidence = evidence_of(probe, rows, answer(gradient, theta))
     if pieces:
-        return _judge_with(pieces, evidence, rows)
+        return _judge_with(pieces, evidence, rows, _head(blocks, pieces))
     report = judge(WHAT, evidence)
     if report.verdict == WRONG and not report.looks_like:
         note = "give tasks, alpha and steps to have first-order MAML and other mistakes recognised"
@@ -108,14 +122,54 @@ def meta_gradient(
     return report
 
 
+def assert_meta_gradient(value: Function, gradient: Any, theta: Any, **pieces: Any) -> None:
+    """A line of somebody's test: fails with the whole report of `meta_gradient` unless it is right.
+
+    Parameters
+    ----------
+    value, gradient, theta, **pieces
+        As for `numaml.check.meta_gradient`.
+
+    Raises
+    ------
+    AssertionError
+        With the report, if the verdict is "wrong" or "cannot tell".
+    ImportError, TypeError, ValueError
+        As `numaml.check.meta_gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numaml import check
+    >>> def value(theta):
+    ...     phi = theta - 0.1 * np.cos(theta)
+    ...     return phi @ phi
+    >>> def detached(theta):
+    ...     return 2 * (theta - 0.1 * np.cos(theta))
+    >>> check.assert_meta_gradient(value, detached, np.array([0.3, 0.4, 0.5]))
+    Traceback (most recent call last):
+        ...
+    AssertionError: meta-gradient: WRONG
+    ...
+    """
+    __tracebackhide__ = True  # pytest then shows the user's line
+    assert_right(meta_gradient(value, gradient, theta, **pieces))
+
+
 def _pieces(
-    theta: Array, tasks: Sequence[Task] | None, alpha: Any, steps: int | None
+    theta: Array,
+    tasks: Sequence[Task] | None,
+    alpha: Any,
+    steps: int | None,
+    family: dict[str, Any],
 ) -> Pieces | None:
-    if tasks is None and alpha is None and steps is None:
+    if tasks is None and alpha is None and steps is None and not family:
         return None
+    if alpha is None and "rates" in family:
+        alpha = 1.0
     if tasks is None or alpha is None or steps is None:
         raise TypeError("want tasks, alpha and steps together, or none of them")
-    alpha, steps = _settings(alpha, steps, theta)
+    inner = _inner(len(theta), alpha, steps, **family)
     try:
         pairs = [(support, query) for support, query in tasks]
     except (TypeError, ValueError):
@@ -124,41 +178,123 @@ def _pieces(
         ) from None
     if not pairs:
         raise ValueError("got 0 tasks; want at least one")
-    return Pieces(theta, pairs, alpha, steps)
+    return Pieces(theta, pairs, inner)
 
 
-def _settings(alpha: Any, steps: Any, theta: Array) -> tuple[Any, int]:
-    """(alpha, steps): a learning rate >= 0 or one of any sign per parameter, and K >= 0."""
+def _inner(
+    length: int,
+    alpha: Any,
+    steps: Any,
+    *,
+    weights: Any = None,
+    momentum: Any = 0.0,
+    decay: Any = 0.0,
+    pull: Any = 0.0,
+    rates: Any = None,
+) -> Inner:
+    """The inner loop of a point of that length, learned rates included, if it can be one."""
     if isinstance(steps, bool | np.bool_) or not hasattr(steps, "__index__"):
         raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
-    if operator.index(steps) < 0:
+    steps = operator.index(steps)
+    if steps < 0:
         raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
-    rates = numbers(float(alpha) if isinstance(alpha, Fraction) else alpha, "alpha").astype(float)
-    if rates.shape not in ((), theta.shape):
-        raise ValueError(f"alpha has shape {rates.shape}; want one number, or {theta.shape}")
-    what = not_finite(rates) or (f"{rates} < 0" if not rates.ndim and rates < 0 else "")
-    if what:
-        raise ValueError(f"alpha is {what}; want finite numbers, and one alone >= 0")
-    return rates if rates.ndim else float(rates), operator.index(steps)
+    which = None if rates is None else _which(rates, length, steps)
+    size = length if which is None else which.shape[1]
+    rows = None
+    if weights is not None:
+        rows = _finite(weights, "weights")
+        if rows.shape != (steps,):
+            raise ValueError(f"weights has shape {rows.shape}; want ({steps},), one for every step")
+    factors = {
+        name: _factor(number, name)
+        for name, number in (("momentum", momentum), ("decay", decay), ("pull", pull))
+    }
+    return Inner(steps, _rates(alpha, size, steps), rows, **factors, which=which)
+
+
+def _finite(a: Any, name: str) -> Array:
+    a = numbers(float(a) if isinstance(a, Fraction) else a, name).astype(float)
+    if what := not_finite(a):
+        raise ValueError(f"{name} is {what}; want finite numbers")
+    return a
+
+
+def _factor(number: Any, name: str) -> float:
+    a = _finite(number, name)
+    if a.ndim or a < 0:
+        raise ValueError(f"{name} is {number!r:.60}; want one number >= 0")
+    return float(a)
+
+
+def _rates(alpha: Any, size: int, steps: int) -> Any:
+    """A learning rate >= 0, or rates of any sign per parameter, or per step and parameter."""
+    a = _finite(alpha, "alpha")
+    if a.shape not in ((), (size,), (steps, size)):
+        raise ValueError(
+            f"alpha has shape {a.shape}; want one number, ({size},), or ({steps}, {size}) for "
+            "every step"
+        )
+    if not a.ndim and a < 0:
+        raise ValueError(f"alpha is {a} < 0; want finite numbers, and one alone >= 0")
+    return a if a.ndim else float(a)
+
+
+def _which(rates: Any, length: int, steps: int) -> Array:
+    """(K, P) numbers of learned rates, P being what they leave of the length for θ."""
+    which = np.array(rates)
+    if which.dtype.kind not in "iu" or which.ndim not in (1, 2) or not which.size:
+        raise TypeError(
+            f"rates is {rates!r:.60}; want the number of its learned rate for every parameter, "
+            "integers of shape (P,) or (K, P)"
+        )
+    learned = int(which.max()) + 1
+    if set(which.ravel().tolist()) != set(range(learned)):
+        raise ValueError(f"rates holds {sorted(set(which.ravel().tolist()))}; want 0, 1, 2, …")
+    if which.shape not in ((length - learned,), (steps, length - learned)) or not steps:
+        raise ValueError(
+            f"rates has shape {which.shape} and names {learned} of the {length} numbers of theta; "
+            f"want ({length - learned},), or ({steps}, {length - learned}) for every step, K >= 1"
+        )
+    return np.array(np.broadcast_to(which, (steps, which.shape[-1])))
+
+
+def _head(blocks: Shapes | None, pieces: Pieces) -> Array | None:
+    """Which parameters are of the last layer: those from the last matrix on. None: not known."""
+    size = len(pieces.theta)
+    if blocks is None:
+        return None
+    places = [
+        where.start
+        for _, shape, where in layout(blocks, size + len(pieces.rates))
+        if len(shape) > 1 and where.stop <= size
+    ]
+    return np.arange(size) >= places[-1] if places and places[-1] else None
 
 
 def _judge_with(
-    pieces: Pieces, evidence: Evidence, rows: list[Row], conventions: Mistakes = lambda: iter(())
+    pieces: Pieces,
+    evidence: Evidence,
+    rows: list[Row],
+    head: Array | None,
+    conventions: Mistakes = lambda: iter(()),
 ) -> Report:
     """A verdict by the value, and by its pieces as far as these belong to it."""
     share, why = _share(pieces, evidence, rows)
     notes = [*evidence.notes, *pieces.notes]
     if not share:
-        notes.append(f"{why}; they were left aside")
+        fits = _would_fit(pieces, evidence, rows)
+        notes.append(f"{why}; they were left aside{fits}")
         return judge(WHAT, evidence._replace(notes=tuple(notes)))
     if share != 1:
         notes.append(f"the value is {share:.4g} times the mean of the tasks' query losses")
 
     exact = pieces.exact[0]
     same = tolerance(evidence.eps) * norm(exact)
+    got = np.concatenate([part.got for part in evidence.parts]) / share
 
     def mistakes() -> Iterator[tuple[str, list[Array]]]:
-        for sentence, vector in chain(pieces.mistakes(), conventions()):
+        every = chain(pieces.mistakes(head), conventions(), _other_alphas(pieces, rows, got))
+        for sentence, vector in every:
             if same < norm(vector - exact) < np.inf:  # it is none where it changes nothing
                 yield sentence, [share * row.along(vector) for row in rows]
 
@@ -167,6 +303,58 @@ def _judge_with(
     )
     curvature = share * _along(rows, exact - pieces.first_order)
     return _told_apart(judge(WHAT, evidence), evidence, norm(curvature))
+
+
+def _would_fit(pieces: Pieces, evidence: Evidence, rows: list[Row]) -> str:
+    """Which alpha would fit a value that is not that of its pieces, in words; empty if none."""
+    if not np.isfinite(pieces.exact).all() or evidence.coarse:
+        return ""
+    near = tolerance(evidence.eps) * norm(evidence.want) + ESTIMATES * evidence.noise
+    for power, losses in ((0, ""), (1, f" and losses {TIMES}")):
+        c = _fitted(pieces, power, rows, evidence.want)
+        if c and _distance(_along(rows, _of_losses(pieces, c, power)), evidence.want) <= near:
+            return f" (they would fit with alpha {TIMES}{losses}: a sum for a mean?)".format(c, c)
+    return ""
+
+
+def _other_alphas(pieces: Pieces, rows: list[Row], got: Array) -> Iterator[tuple[str, Array]]:
+    """The meta-gradients nearest to an answer among those of all alphas."""
+    for losses, sentence in (
+        (0, "alpha acts {:.4g} times as strongly as was said"),
+        (1, "another convention: all losses are {:.4g} times as large, and alpha acts so"),
+    ):
+        c = _fitted(pieces, losses, rows, got)
+        if c:
+            whole = abs(c - round(c)) < 0.01 and round(c) > 1
+            end = " (summed over examples or outputs, not averaged?)" if whole else ""
+            yield sentence.format(c) + end, _of_losses(pieces, c, losses)
+
+
+def _of_losses(pieces: Pieces, c: float, power: int) -> Array:
+    """The meta-gradient with c times alpha, times c^power."""
+    return np.asarray(c**power * pieces.faster(c).exact[0])
+
+
+def _fitted(pieces: Pieces, power: int, rows: list[Row], got: Array) -> float:
+    """The c > 0 whose meta-gradient is nearest, by Gauss's and Newton's steps; 0 if none."""
+    if not np.isfinite(got).all():
+        return 0.0
+
+    def made(c: float) -> Array:
+        return _along(rows, _of_losses(pieces, c, power))
+
+    c = min(ALPHAS, key=lambda c: _distance(made(c), got))
+    for _ in range(FITS):
+        here = made(c)
+        slope = (made(c * (1 + FIT_STEP)) - here) / (c * FIT_STEP)
+        if not np.isfinite(here).all() or not np.isfinite(slope).all() or not slope.any():
+            return 0.0
+        c = float(np.clip(c + multiple(got - here, slope), c / 2, 2 * c))
+    return c
+
+
+def _distance(a: Array, b: Array) -> float:
+    return norm(a - b) if np.isfinite(a).all() else np.inf
 
 
 def _along(rows: list[Row], vector: Array) -> Array:
@@ -239,10 +427,11 @@ def against(
     model: Any,
     theta: Any,
     tasks: Any,
-    alpha: float,
+    alpha: Any,
     steps: int,
     *,
     blocks: Shapes | None = None,
+    **family: Any,
 ) -> Report:
     """Check somebody's meta-gradient against a model of the same network and data, e.g. numaml's.
 
@@ -257,9 +446,11 @@ def against(
         The meta-gradient under test, in theta's layout (see `numaml.MLP.pack`).
     model, theta, tasks, alpha, steps
         As for `numaml.meta_gradient`: any model with ``value`` and ``linearize``, and its tasks.
-        alpha may be one number per parameter, (P,).
+        alpha may be one number per parameter, (P,), or per step and parameter, (K, P).
     blocks
         As for `numaml.check.gradient`; the layers of a multilayer perceptron need no mention.
+    **family
+        As for `numaml.check.meta_gradient`.
 
     Returns
     -------
@@ -282,21 +473,23 @@ def against(
     ('wrong', 'first-order MAML')
     """
     point = as_point(theta, "theta").astype(float)
-    alpha, steps = _settings(alpha, steps, point)
-    watched = _Model(model)
-    each = _each_objective(watched, point, tasks)
+    inner, watched = _inner(len(point), alpha, steps, **family), _Model(model)
+    each = _each_objective(watched, point[: len(point) - inner.learned], tasks)
 
     def value(p: Array) -> Any:
-        return sum(task.after(p, alpha, steps) for task in each) / len(each)
+        return sum(task.after(p, inner) for task in each) / len(each)
 
-    names = blocks_of(model.sizes) if blocks is None and isinstance(model, Perceptron) else blocks
+    names = blocks
+    if blocks is None and isinstance(model, Perceptron):
+        names = {**blocks_of(model.sizes), **({"rates": (inner.learned,)} if inner.learned else {})}
     rows, probe = rows_of(names, len(point)), scalar_probe(value, point, "the model's meta-value")
-    pieces = Pieces(point, [(task.support, task.query) for task in each], alpha, steps)
+    pieces = Pieces(point, [(task.support, task.query) for task in each], inner)
     evidence = evidence_of(probe, rows, answer(gradient, point))
     return _judge_with(
         pieces,
         evidence._replace(notes=(*evidence.notes, *watched.notes)),
         rows,
+        _head(names, pieces),
         lambda: _other_conventions(pieces, model, tasks.support),
     )
 
@@ -332,11 +525,20 @@ class _Objective(NamedTuple):
     def query(self, phi: Array) -> Any:
         return self._gradient(phi, self.tasks[1])
 
-    def after(self, phi: Array, alpha: Any, steps: int) -> Any:
-        """The query loss after so many inner steps."""
+    def after(self, point: Array, inner: Inner) -> Any:
+        """The query losses after the inner steps, each with its weight, from θ and its rates."""
+        theta, rates = np.split(point, [len(point) - inner.learned])
+        phi, u = theta, 0 * theta
+        total = 0.0 if inner.steps else self._loss(phi)
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
-            for _ in range(steps):
-                phi = phi - alpha * self.support(phi)
+            for k in range(inner.steps):
+                u = inner.moved(u, self.support(phi), phi, theta)
+                phi = phi - inner.rate(k, rates) * u
+                weight = inner.weight(k + 1, inner.steps)
+                total = total + weight * self._loss(phi) if weight else total
+        return total
+
+    def _loss(self, phi: Array) -> Any:
         losses = np.asarray(self.model.value(phi, self.tasks[1]))
         return losses if self.number is None else losses[self.number]
 

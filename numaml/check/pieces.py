@@ -7,12 +7,13 @@ the Hessian are derivatives of the former, by complex steps or differences.
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .calls import Watched, numbers
 from .derivatives import central_difference, complex_step
+from .inner import EXACT, Bent, Inner, nowhere
 from .probe import DOUBLE, SUBNORMAL, Probe
 from .scale import norm, rms
 
@@ -20,14 +21,6 @@ Array = np.ndarray[Any, Any]
 Gradient = Callable[[Array], Any]
 SETS = ("support", "query")
 Task = tuple[Gradient, Gradient]  # of the support loss, of the query loss
-Start = Callable[[int, list[Array]], Any]  # a task's number and path -> λ to start from
-Points = Callable[[list[Array]], list[Array]]  # its path -> where its Hessian is taken
-
-
-def nowhere(_: list[Array]) -> list[Array]:
-    """Over no points: no curvature."""
-    return []
-
 
 STALE = "stale parameters: the Hessian"
 FIRST_ORDER = (
@@ -36,11 +29,23 @@ FIRST_ORDER = (
 )
 
 
-class Pieces:
-    """A meta-objective taken apart: its tasks' gradients, alpha and steps, around theta."""
+class Trace(NamedTuple):
+    """A task's way: φ_0, …, φ_{K+1}, one more than is needed, and the moves u_1, … between them."""
 
-    def __init__(self, theta: Array, tasks: Sequence[Task], alpha: Any, steps: int) -> None:
-        self.theta, self.alpha, self.steps = theta, alpha, steps
+    phis: list[Array]
+    moves: list[Array]
+
+
+class Pieces:
+    """A meta-objective taken apart: its tasks' gradients and inner loop, around a point.
+
+    The point is θ, followed by the learned rates if there are any.
+    """
+
+    def __init__(self, point: Array, tasks: Sequence[Task], inner: Inner) -> None:
+        self.inner = inner
+        self.ends: dict[tuple[int, int, str], Array] = {}  # gradients there, of which all start
+        self.theta, self.rates = np.split(point, [len(point) - inner.learned])
         named = [
             [
                 Watched(g, f"the {which} gradient of task {t}")
@@ -49,8 +54,9 @@ class Pieces:
             for t, pair in enumerate(tasks, 1)
         ]
         self.supports, self.queries = zip(*named, strict=True)
-        first = Probe(self.supports[0], theta, self.supports[0].name)
-        self.probes = [first, *(Probe(g, theta, g.name, like=first) for g in self.supports[1:])]
+        first = Probe(self.supports[0], self.theta, self.supports[0].name)
+        others = [Probe(g, self.theta, g.name, like=first) for g in self.supports[1:]]
+        self.probes = [first, *others]
 
     @property
     def count(self) -> int:
@@ -74,33 +80,39 @@ class Pieces:
         return g
 
     @cached_property
-    def paths(self) -> list[list[Array]]:
-        """φ_0, …, φ_{K+1} of every task: one more than is needed."""
-        paths = []
-        for support in self.supports:
-            path = [self.theta]
-            for _ in range(self.steps + 1):
-                g = self.at(support, path[-1])
-                path.append((path[-1] - self.alpha * g).astype(self.theta.dtype))
-            paths.append(path)
-        return paths
+    def traces(self) -> list[Trace]:
+        """Every task's way of adapting."""
+        return [self._trace(support) for support in self.supports]
+
+    def _trace(self, support: Watched) -> Trace:
+        phis, moves = [self.theta], [np.zeros_like(self.theta)]
+        for k in range(self.inner.steps + 1):
+            u = self.inner.moved(moves[-1], self.at(support, phis[-1]), phis[-1], self.theta)
+            phi = phis[-1] - self.inner.rate(k, self.rates) * u
+            phis.append(phi.astype(self.theta.dtype))
+            moves.append(u)
+        return Trace(phis, moves[1:])
 
     @property
     def overflow(self) -> str:
         """Where the way of adapting leaves the finite numbers, in words; empty if nowhere."""
-        for t, path in enumerate(self.paths, 1):
-            for k, phi in enumerate(path[: self.steps + 1]):
+        for t, trace in enumerate(self.traces, 1):
+            for k, phi in enumerate(trace.phis[: self.inner.steps + 1]):
                 if not np.isfinite(phi).all():
                     return f"task {t} has NaN or infinity in its parameters after {k} inner steps"
         return ""
 
+    def adapting(self, **other: Any) -> "Pieces":
+        """The same tasks with another inner loop."""
+        one = copy(self)
+        for name in ("traces", "exact", "first_order"):
+            vars(one).pop(name, None)
+        one.inner, one.ends = self.inner._replace(**other), {}
+        return one
+
     def faster(self, factor: float) -> "Pieces":
         """The same with another alpha: of losses that are so many times as large."""
-        other = copy(self)
-        for name in ("paths", "exact", "first_order"):
-            vars(other).pop(name, None)
-        other.alpha = factor * self.alpha
-        return other
+        return self.adapting(alpha=factor * self.inner.alpha)
 
     def product(self, task: int, phi: Array, v: Array) -> tuple[Array, Array]:
         """H v at φ, and an estimate of its error."""
@@ -125,75 +137,152 @@ class Pieces:
         error = np.maximum(error, np.abs(value - closer))
         return value, error + 2 * noise * float(np.max(np.abs(along(0.0)))) / t
 
-    def back(self, task: int, lam: Any, points: Sequence[Array], rate: Any) -> Array:
-        """``λ ← λ − H(φ) α λ`` over the points, last one first; below it, its error."""
-        lam = np.asarray(lam, float)
-        error = np.zeros_like(lam)
-        for phi in reversed(points):
-            curved, off = self.product(task, phi, rate * lam)
-            lam, error = lam - curved, error + off
-        return np.array([lam, error])
+    def back(self, t: int, bent: Bent = EXACT) -> Array:
+        """A task's gradient by θ and the learned rates, by the recursion; below it, its error."""
+        inner, trace = self.inner, self.traces[t]
+        steps = max(inner.steps + bent.more, 0)
+        lam, error = self._judged(t, 0, bent) * (not steps), np.zeros(len(self.theta))
+        n = anchor = np.zeros(len(self.theta))
+        by_rates = np.zeros((2, inner.learned))
+        for k in reversed(range(steps)):
+            lam = lam + self._weight(k + 1, steps, bent) * self._judged(t, k + 1, bent)
+            rate = inner.rate(k, self.rates)
+            self._add_rates(by_rates, k, trace.moves[k], lam, error)
+            n = inner.momentum * bent.carried * n - rate * lam
+            curved, off = self._curved(t, k, steps, n, lam, bent)
+            lam = lam + curved + (inner.decay * bent.decayed + inner.pull * bent.pulled) * n
+            anchor = anchor - inner.pull * bent.pulled * bent.anchored * n
+            error = error + off
+        by_rates = by_rates * (not bent.frozen_rates)
+        return np.concatenate([[lam + anchor, error], by_rates], axis=1)
 
-    def adjoint(self, start: Start, points: Points, rate: Any = None) -> Array:
-        """Mean over tasks of λ_0, with its error, from a start and over points that may be bent."""
-        rate = self.alpha if rate is None else rate
+    def _judged(self, t: int, k: int, bent: Bent) -> Array:
+        """The gradient of the loss that is judged after k steps."""
+        key = t, bent.ends(k), bent.judged
+        if key not in self.ends:
+            gradients = self.queries if bent.judged == "query" else self.supports
+            self.ends[key] = np.asarray(self.at(gradients[t], self.traces[t].phis[key[1]]), float)
+        return self.ends[key]
+
+    def _weight(self, k: int, steps: int, bent: Bent) -> float:
+        return self.inner.weight(k, steps) * bent.weights[0 if k == steps else 1]
+
+    def _curved(
+        self, t: int, k: int, steps: int, n: Array, lam: Array, bent: Bent
+    ) -> tuple[Array, Array]:
+        """H n of step k, and its error."""
+        at, rate = bent.where(k, steps), self.inner.rate(k, self.rates)
+        if at is None:
+            return 0 * n, 0 * n
+        phi = self.traces[t].phis[at]
+        if bent.rates == "none":
+            n = -lam
+        if bent.rates == "reversed":
+            n = -self.inner.rate(steps - 1 - k, self.rates) * lam
+        if bent.rates == "outside":
+            curved, off = self.product(t, phi, -lam)
+            return rate * curved, np.abs(rate) * off
+        mask = 1.0 if bent.head is None else bent.head
+        curved, off = self.product(t, phi, mask * n)
+        return bent.sign * mask * curved, off
+
+    def _add_rates(self, by_rates: Array, k: int, move: Array, lam: Array, error: Array) -> None:
+        """−α u ∘ λ of step k, to the learned rates that its parameters have."""
+        if self.inner.which is None or k >= len(self.inner.which):
+            return
+        scale = self.inner._replace(which=None).rate(k, self.rates)
+        for row, numbers_ in zip(by_rates, (-move * lam, np.abs(move) * error), strict=True):
+            np.add.at(row, self.inner.which[k], scale * numbers_)
+
+    def adjoint(self, bent: Bent = EXACT) -> Array:
+        """Mean of the tasks' gradients; below it, its error."""
         with np.errstate(all="ignore"):
-            rows = [
-                self.back(t, start(t, path), points(path), rate)
-                for t, path in enumerate(self.paths)
-            ]
+            rows = [self.back(t, bent) for t in range(self.count)]
         return np.asarray(np.mean(rows, axis=0))
-
-    def query(self, t: int, path: list[Array]) -> Any:
-        return self.at(self.queries[t], path[self.steps])
-
-    def support(self, t: int, path: list[Array]) -> Any:
-        return self.at(self.supports[t], path[self.steps])
-
-    def points(self, path: list[Array]) -> list[Array]:
-        return path[: self.steps]
 
     @cached_property
     def exact(self) -> Array:
         """The meta-gradient; below it, an estimate of its error."""
-        exact, error = self.adjoint(self.query, self.points)
+        exact, error = self.adjoint()
         # The gradients at the end of the path have noise of their own.
         noise = max(probe.relative_noise for probe in self.probes) * rms(exact)
-        return np.array([exact, error + noise])
+        return np.array([exact, np.abs(error) + noise])
 
     @cached_property
     def first_order(self) -> Array:
-        return np.asarray(self.adjoint(self.query, nowhere)[0])
+        return np.asarray(self.adjoint(Bent(where=nowhere))[0])
 
-    def mistakes(self) -> Iterator[tuple[str, Array]]:
-        """Known mistakes and the meta-gradients they give, the likely ones first."""
-        K, q, s, points = self.steps, self.query, self.support, self.points
+    def mistakes(self, head: Array | None = None) -> Iterator[tuple[str, Array]]:
+        """Known mistakes and the meta-gradients they give, the likely ones first.
 
-        def query_at(k: int) -> Start:
-            return lambda t, path: self.at(self.queries[t], path[k])
+        ``head`` tells the parameters of the last layer, where that is known.
+        """
+        for sentence, bent in (*_of_maml(self.inner), *_of_the_family(self.inner, head)):
+            yield sentence, self.adjoint(bent)[0]
+        for sentence, other in _other_loops(self.inner):
+            yield sentence, self.adapting(**other).exact[0]
+        with np.errstate(all="ignore"):
+            ends = [trace.phis[self.inner.steps] for trace in self.traces]
+            direction = np.concatenate([self.theta - np.mean(ends, axis=0), 0 * self.rates])
+            yield "Reptile's direction theta − phi, which is no gradient", direction
+            for t in range(self.count if self.count > 1 else 0):
+                alone = f"task {t + 1} of {self.count} alone (are gradients zeroed between tasks?)"
+                yield alone, self.back(t)[0]
 
-        bent: list[tuple[str, Start, Points, Any]] = [
-            (FIRST_ORDER, q, nowhere, None),
-            (f"{STALE} at theta in every inner step", q, lambda p: p[:1] * K, None),
-            (f"{STALE} at the last phi in every inner step", q, lambda p: p[K : K + 1] * K, None),
-            ("no adaptation: the query gradient at theta, not at phi",
-             query_at(0), nowhere, None),
-            ("the support loss judged in place of the query loss", s, points, None),
-            ("the support gradient at phi, in place of any meta-gradient", s, nowhere, None),
-            ("truncation: only the last inner step is differentiated",
-             q, lambda p: p[:K][-1:], None),
-            ("inner steps differentiated in the wrong order", q, lambda p: p[:K][::-1], None),
-            ("curvature added, not subtracted: λ + αHλ", q, points, -self.alpha),
-            ("curvature without alpha: λ − Hλ", q, points, 1.0),
-            (f"{K + 1} inner steps in place of {K}",
-             query_at(K + 1), lambda p: p[: K + 1], None),
-            (f"{K - 1} inner steps in place of {K}",
-             query_at(max(K - 1, 0)), lambda p: p[: max(K - 1, 0)], None),
-            ("Reptile's direction theta − phi, which is no gradient",
-             lambda _, p: p[0] - p[K], nowhere, None),
-        ]  # fmt: skip
-        for sentence, start, over, rate in bent:
-            yield sentence, self.adjoint(start, over, rate)[0]
-        for t, path in enumerate(self.paths if self.count > 1 else ()):
-            alone = self.back(t, q(t, path), points(path), self.alpha)[0]
-            yield f"task {t + 1} of {self.count} alone (are gradients zeroed between tasks?)", alone
+
+def _of_maml(inner: Inner) -> list[tuple[str, Bent]]:
+    K = inner.steps
+    return [
+        (FIRST_ORDER, Bent(where=nowhere)),
+        (f"{STALE} at theta in every inner step", Bent(where=lambda k, K: 0)),
+        (f"{STALE} at the last phi in every inner step", Bent(where=lambda k, K: K)),
+        ("no adaptation: the query gradient at theta, not at phi",
+         Bent(where=nowhere, ends=lambda k: 0)),
+        ("the support loss judged in place of the query loss", Bent(judged="support")),
+        ("the support gradient at phi, in place of any meta-gradient",
+         Bent(where=nowhere, judged="support")),
+        ("truncation: only the last inner step is differentiated",
+         Bent(where=lambda k, K: k if k == K - 1 else None)),
+        ("detached after the first step: only the first inner step is differentiated",
+         Bent(where=lambda k, K: None if k else 0)),
+        ("inner steps differentiated in the wrong order", Bent(where=lambda k, K: K - 1 - k)),
+        ("the adjoint of the wrong step: the Hessian of step k at phi_{k+1}, one too late",
+         Bent(where=lambda k, K: k + 1)),
+        ("curvature added, not subtracted: λ + αHλ", Bent(sign=-1.0)),
+        ("curvature without alpha: λ − Hλ", Bent(rates="none")),
+        (f"{K + 1} inner steps in place of {K}", Bent(more=1)),
+        (f"{K - 1} inner steps in place of {K}", Bent(more=-1)),
+    ]  # fmt: skip
+
+
+def _of_the_family(inner: Inner, head: Array | None) -> Iterator[tuple[str, Bent]]:
+    if head is not None:
+        yield "curvature of the last layer only: the others' steps are detached", Bent(head=head)
+    if inner.plain and not inner.one_rate:
+        yield "α ∘ (H λ), the rates outside: it is H (α ∘ λ)", Bent(rates="outside")
+        reversed_ = "the adjoint of the wrong step: its rates run backwards"
+        yield reversed_, Bent(rates="reversed")
+    if inner.learned:
+        yield "rates that never change: no gradient reaches them", Bent(frozen_rates=True)
+    if inner.momentum:
+        yield "momentum's adjoint dropped: the buffer is detached", Bent(carried=False)
+    if inner.decay:
+        only = "weight decay in the gradient only: its own derivative is missing"
+        yield only, Bent(decayed=False)
+    if inner.pull:
+        yield "the proximal term not differentiated", Bent(pulled=False)
+        yield "the proximal term's theta detached", Bent(anchored=False)
+    if inner.weights is not None:
+        last = "the last weight of the multi-step loss missing"
+        yield last, Bent(weights=(0.0, 1.0))
+        yield "only the last loss of the multi-step loss", Bent(weights=(1.0, 0.0))
+
+
+def _other_loops(inner: Inner) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What another inner loop would give, whose value the one under test is not."""
+    if inner.momentum:
+        yield "no momentum: plain gradient steps", {"momentum": 0.0}
+    if inner.decay:
+        yield "no weight decay", {"decay": 0.0}
+    if inner.pull:
+        yield "the proximal term missing", {"pull": 0.0}

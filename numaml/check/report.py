@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .diagnosis import RIGHT, UNCLEAR, WRONG, ZERO, Evidence, Part, is_clear, recognise, tolerance
+from .diagnosis import (
+    RIGHT,
+    UNCLEAR,
+    WRONG,
+    ZERO,
+    Evidence,
+    Likeness,
+    Part,
+    is_clear,
+    recognise,
+    tolerance,
+)
 from .probe import DOUBLE, SINGLE
 from .scale import norm
 
@@ -60,6 +71,9 @@ class Report:
     blocks : tuple of Block
         ``name, verdict, error, visible`` of every block.
     notes : tuple of str
+    distance : float
+        How far the answer is from what it looks like, beside its own size: compare it with
+        ``error``. NaN where nothing was recognised, or only block by block.
     """
 
     what: str
@@ -72,6 +86,7 @@ class Report:
     order: float
     blocks: tuple[Block, ...]
     notes: tuple[str, ...]
+    distance: float = math.nan
 
     def __bool__(self) -> bool:
         return self.verdict == RIGHT
@@ -81,6 +96,9 @@ class Report:
         lines = [f"{self.what}: {self.verdict.upper()}"]
         if self.looks_like:
             lines.append(f"  it looks like {self.looks_like}")
+            if not math.isnan(self.distance):
+                right = self.blocks[0].error
+                lines.append(f"  sure: {self.distance:.0e} off that, {right:.0e} off the right one")
         lines.append(f"  {'':{width}}    error  visible from")
         for name, verdict, error, visible in self.blocks:
             lines.append(f"  {name:{width}}  {error:7.0e}       {visible:7.0e}  {verdict}")
@@ -133,10 +151,10 @@ def judge(what: str, evidence: Evidence) -> Report:
     largest = max(norm(part.want) for part in parts)
     blocks = tuple(_block(part, allowed, largest) for part in parts)
     notes = [*evidence.notes, *_beforehand(evidence, parts, blocks, largest)]
-    verdict, looks_like = _verdict(parts, blocks, largest), ""
+    verdict, like = _verdict(parts, blocks, largest), Likeness()
     if verdict == WRONG:
-        looks_like = recognise(evidence, {block.name: block.verdict for block in blocks})
-    if verdict == WRONG and not looks_like:
+        like = recognise(evidence, {block.name: block.verdict for block in blocks})
+    if verdict == WRONG and not like.sentence:
         doubt = _doubt(evidence, [block for block in blocks if block.verdict == WRONG])
         verdict = UNCLEAR if doubt else WRONG
         notes.append(doubt or NOTHING_KNOWN)
@@ -147,8 +165,8 @@ def judge(what: str, evidence: Evidence) -> Report:
         notes.append(f"right to the {name} precision it was computed in".replace("  ", " "))
     worst = max(blocks, key=lambda block: (block.verdict == WRONG, block.error))
     return Report(
-        what, verdict, worst.error, worst.name, looks_like, evidence.method, evidence.step,
-        evidence.order, blocks, tuple(notes),
+        what, verdict, worst.error, worst.name, like.sentence, evidence.method, evidence.step,
+        evidence.order, blocks, tuple(notes), like.distance,
     )  # fmt: skip
 
 

@@ -1,0 +1,91 @@
+"""An inner loop of MAML's family, and how a mistake bends the way back through it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+class Inner(NamedTuple):
+    """How a task adapts: K times ``u ← μ u + g + δ φ + p (φ − θ)`` and ``φ ← φ − α_k ∘ u``.
+
+    The rates are alpha, and with ``which`` alpha times learned ones that stand behind θ.
+    """
+
+    steps: int
+    alpha: Any  # one number, (P,) or (K, P)
+    weights: Array | None = None  # (K,), of the query loss after each step; the last alone if None
+    momentum: float = 0.0
+    decay: float = 0.0
+    pull: float = 0.0
+    which: Array | None = None  # (K, P): numbers of learned rates
+
+    @property
+    def learned(self) -> int:
+        """How many rates are learned."""
+        return 0 if self.which is None else int(self.which.max()) + 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether a move is nothing but a gradient."""
+        return not (self.momentum or self.decay or self.pull)
+
+    @property
+    def one_rate(self) -> bool:
+        """Whether all parameters have the same at all steps, so that products with it commute."""
+        return self.which is None and np.ndim(self.alpha) == 0
+
+    def rate(self, k: int, learned: Array) -> Any:
+        """α_k; of a step beyond the last the last one's."""
+        k = max(min(k, self.steps - 1), 0)
+        alpha = self.alpha[k] if np.ndim(self.alpha) == 2 else self.alpha
+        return alpha if self.which is None or not self.steps else alpha * learned[self.which[k]]
+
+    def weight(self, k: int, steps: int) -> float:
+        """Of the query loss after step k (from 1) of so many."""
+        if self.weights is None or steps != self.steps:
+            return float(k == steps)
+        return float(self.weights[k - 1])
+
+    def moved(self, u: Any, g: Array, phi: Array, theta: Array) -> Any:
+        """The next u; of plain steps the gradient itself."""
+        if self.plain:
+            return g
+        return self.momentum * u + g + self.decay * phi + self.pull * (phi - theta)
+
+
+def its_own(k: int, steps: int) -> int | None:
+    """Step k's curvature at φ_k, where it belongs."""
+    return k
+
+
+def nowhere(k: int, steps: int) -> int | None:
+    """No curvature."""
+    return None
+
+
+class Bent(NamedTuple):
+    """The adjoint with one thing changed; as it stands nothing is.
+
+    In the order of the recursion: n = μ n − α ∘ λ is the adjoint of u, and
+    λ ← λ + H n + (δ + p) n + v ∇L_Q, with −p n of every step for θ itself.
+    """
+
+    where: Callable[[int, int], int | None] = its_own  # of (k, K): which φ step k's H is taken at
+    ends: Callable[[int], int] = int  # of k: which φ the query gradient after k steps is taken at
+    judged: str = "query"
+    sign: float = 1.0  # of the curvature
+    rates: str = "inside"  # H (α ∘ λ); "outside" α ∘ (H λ); "none" H λ; "reversed" α of step K − k
+    head: Array | None = None  # the parameters that have curvature, True or False; None: all
+    more: int = 0  # steps beyond K
+    weights: tuple[float, float] = (1.0, 1.0)  # factors of the last v_k, and of the others
+    carried: bool = True  # momentum, from step to step
+    decayed: bool = True  # δ n
+    pulled: bool = True  # p n
+    anchored: bool = True  # −p n, for θ itself
+    frozen_rates: bool = False  # a gradient of learned rates that is zero
+
+
+EXACT = Bent()
