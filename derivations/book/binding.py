@@ -252,12 +252,14 @@ def source_of(module, name):
     """Where a documented name stands, seen from a page of the reference."""
     try:
         thing = _named(f"{module}.{name}")
-        thing = getattr(thing, "func", getattr(thing, "fget", thing))
-        file = Path(inspect.getsourcefile(thing)).relative_to(ROOT).as_posix()
+        thing = inspect.unwrap(getattr(thing, "func", getattr(thing, "fget", thing)))
+        file = Path(inspect.getsourcefile(thing))
         _, line = inspect.getsourcelines(thing)
-    except (AttributeError, TypeError, ValueError, OSError):  # a field, or a module's constant
+    except (AttributeError, TypeError, ValueError, OSError):  # a field, or a constant
         return None
-    return f"../../../{shown(file)}.html#L-{line}"
+    if file not in _sources():
+        return None
+    return f"../../../{shown(file.relative_to(ROOT).as_posix())}.html#L-{line}"
 
 
 # Words
