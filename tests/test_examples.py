@@ -63,7 +63,7 @@ def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys)
     assert re.search(r"\nnumaml plain +\d.* m?s +\d.* m?s +×\d", said)
     assert written(tmp_path / "new" / "run") == {"speed.json", "speed.md", "speed.png"}
     results = json.loads((tmp_path / "new" / "run" / "speed.json").read_text())
-    assert [row["name"] for row in results["rows"]] == ["quick", "quick-regression"]
+    assert [row["name"] for row in results["rows"]] == ["quick", "quick-conv", "quick-regression"]
     for row in results["rows"]:
         assert row["medians"]["numaml"] > row["medians"]["GEMM limit"] > 0
         assert row["calls"]["numaml"] >= speed.ROUNDS
@@ -75,6 +75,7 @@ def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys)
     text = (tmp_path / "new" / "run" / "speed.md").read_text()
     assert "torch.func: left out, torch is not installed" in text
     assert "20-32-24-5, T=4, 3/6, K=2, cross-entropy" in text
+    assert "images of 6×5×1, convolutions 4, batch norm, T=3, 4/6, K=2, cross-entropy" in text
 
 
 def as_peer(function, calls):
@@ -117,7 +118,11 @@ def test_a_wrong_gradient_is_refused_before_anything_is_timed(monkeypatch, tmp_p
     functions = {"wrong": numaml.first_order_meta_gradient, "right": numaml.meta_gradient}
     status, results, calls = run_with_peers(monkeypatch, tmp_path, **functions)
     assert status == 1
-    assert calls["wrong"] == ["quick", "quick-regression"]  # the comparison, and not once more
+    assert calls["wrong"] == [
+        "quick",
+        "quick-conv",
+        "quick-regression",
+    ]  # the comparison, and not once more
     said = capsys.readouterr().out
     for row in results["rows"]:
         assert row["refused"] == ["wrong"]
@@ -142,13 +147,13 @@ def test_numamls_own_wrong_gradient_is_not_set_beside_right_ones(monkeypatch, tm
     assert run_with_peers(monkeypatch, tmp_path, near=not_far)[0] == 0
 
 
-def test_a_configuration_that_cannot_tell_first_order_from_exact_is_refused(monkeypatch):
+def test_a_configuration_that_cannot_tell_first_order_from_exact_is_refused():
     import speed
     from helpers import peers
 
-    monkeypatch.setattr(peers, "ALPHA", 1e-6)
+    short = dataclasses.replace(speed.QUICK[0], alpha=1e-6)
     with pytest.raises(ValueError, match="nothing to tell apart"):
-        speed.agreed(peers.problem(speed.QUICK[0]), [])
+        speed.agreed(peers.problem(short), [])
 
 
 def test_a_replay_with_other_bits_is_not_set_beside_the_plain_run(monkeypatch, tmp_path, capsys):

@@ -17,7 +17,7 @@ at every inner step, and h_k h_jᵀ, ḣ_k h_jᵀ, δ_k δ_jᵀ, δ̇_k δ_jᵀ,
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -133,8 +133,9 @@ def faster(forms: list[list[Product]]) -> list[Callable[[], object]]:
 def limit(c: Configuration) -> Callable[[], None]:
     """A call that does the products of all layers, each layer in its faster form."""
     chosen: list[Callable[[], object]] = []
-    for l, (n_in, n_out) in enumerate(itertools.pairwise(c.sizes)):
-        chosen += faster([form(c, n_in, n_out, l == 0) for form in (factored, dense)])
+    for l, ((n_in, n_out), rows) in enumerate(zip(c.shapes, c.positions, strict=True)):
+        seen = dataclasses.replace(c, support=rows * c.support, query=rows * c.query)
+        chosen += faster([form(seen, n_in, n_out, l == 0) for form in (factored, dense)])
 
     def run() -> None:
         for call in chosen:

@@ -41,6 +41,27 @@ class Configuration:
     norm: str | None = None
     wanted: float | None = None  # how many times faster than the better JAX numaml sets out to be
     iterations: int = 0  # of a whole training, if that is what is timed (training.py)
+    alpha: float = ALPHA
+    # Of images, (filters, kernel, stride) of the layers before the last; ``sizes`` are then the
+    # numbers of an example in each.
+    image: tuple[int, ...] = ()
+    convolutions: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Of every layer those of its W."""
+        if not self.image:
+            return list(itertools.pairwise(self.sizes))
+        channels = [self.image[-1], *[filters for filters, _, _ in self.convolutions]]
+        kernels = [kernel for _, kernel, _ in self.convolutions] + [1]
+        return [(k * k * i, o) for k, i, o in zip(
+            kernels, channels, [*channels[1:], self.sizes[-1]], strict=True)]  # fmt: skip
+
+    @property
+    def positions(self) -> list[int]:
+        """Of every layer the rows that an example has in its products."""
+        (*hidden, _), filters = self.sizes[1:], [filters for filters, _, _ in self.convolutions]
+        return [size // n for size, n in zip(hidden, filters or hidden, strict=True)] + [1]
 
 
 class Problem(NamedTuple):
@@ -77,7 +98,7 @@ def problem(configuration: Configuration) -> Problem:
 
     layers = [
         (normal(i, o) * np.float32(np.sqrt(2 / i)), np.zeros(o, np.float32))
-        for i, o in itertools.pairwise(sizes)
+        for i, o in configuration.shapes
     ]
     return Problem(configuration, layers, batch(configuration.support), batch(configuration.query))
 
@@ -92,9 +113,11 @@ def arguments(p: Problem) -> tuple[Any, ...]:
     import numaml
 
     c = p.configuration
-    model = numaml.MLP(c.sizes, loss=c.loss, norm=c.norm)
+    model: Any = numaml.MLP(c.sizes, loss=c.loss, norm=c.norm)
+    if c.image:
+        model = numaml.ConvNet(c.image, c.convolutions, c.sizes[-1], loss=c.loss, norm=c.norm)
     tasks = numaml.Tasks(numaml.Batch(*p.support), numaml.Batch(*p.query))
-    return model, model.pack(p.layers), tasks, ALPHA, c.steps
+    return model, model.pack(p.layers), tasks, c.alpha, c.steps
 
 
 def numaml_builder(p: Problem, name: str = NUMAML) -> Implementation:
@@ -112,11 +135,22 @@ def _jax_loss(c: Configuration) -> Callable[..., Any]:
     import jax
     import jax.numpy as jnp
 
+    def convolved(h: Any, W: Any, kernel: int, stride: int) -> Any:
+        W = W.reshape(kernel, kernel, h.shape[-1], -1)
+        axes = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(h, W, (stride, stride), "SAME", dimension_numbers=axes)
+
     def loss(layers: Any, h: Any, y: Any) -> Any:
+        h = h.reshape(-1, *c.image) if c.image else h
         for l, (W, b) in enumerate(layers):
-            z = (jax.nn.relu(h) if l else h) @ W
+            h = jax.nn.relu(h) if l else h
+            if l < len(c.convolutions):
+                z = convolved(h, W, *c.convolutions[l][1:])
+            else:
+                z = (h.mean((1, 2)) if c.image else h) @ W
             if c.norm and l < len(layers) - 1:
-                z = (z - z.mean(0)) * jax.lax.rsqrt(z.var(0) + EPS)
+                rows = tuple(range(z.ndim - 1))
+                z = (z - z.mean(rows)) * jax.lax.rsqrt(z.var(rows) + EPS)
             h = z + b
         if c.loss == "squared_error":
             return jnp.mean((h - y) ** 2)
@@ -134,7 +168,7 @@ def _jax_task_loss(c: Configuration, scan: bool) -> Callable[..., Any]:
     def task_loss(theta: Any, support: Any, query: Any) -> Any:
         def step(phi: Any, _: Any) -> Any:
             gradient = jax.grad(loss)(phi, *support)
-            return jax.tree.map(lambda a, g: a - ALPHA * g, phi, gradient), None
+            return jax.tree.map(lambda a, g: a - c.alpha * g, phi, gradient), None
 
         if scan:
             return loss(jax.lax.scan(step, theta, length=c.steps)[0], *query)
@@ -219,7 +253,7 @@ def _autograd(c: Configuration, stacked: bool) -> Callable[..., Any]:
         phi = [(W + zeros, b + zeros) for W, b in theta] if support[0].ndim == 3 else theta
         for _ in range(c.steps):
             gradient = grad(loss)(phi, *support)
-            phi = [(W - ALPHA * gW, b - ALPHA * gb)
+            phi = [(W - c.alpha * gW, b - ALPHA * gb)
                    for (W, b), (gW, gb) in zip(phi, gradient, strict=True)]  # fmt: skip
         return loss(phi, *query) / c.tasks
 
@@ -283,7 +317,7 @@ def _torch_func(c: Configuration, mean_first: bool) -> Callable[..., Any]:
 
     def task_loss(phi: Any, xs: Any, ys: Any, xq: Any, yq: Any) -> Any:
         for _ in range(c.steps):
-            phi = [a - ALPHA * g for a, g in zip(phi, grad(loss)(phi, xs, ys), strict=True)]
+            phi = [a - c.alpha * g for a, g in zip(phi, grad(loss)(phi, xs, ys), strict=True)]
         return loss(phi, xq, yq)
 
     axes = (None, 0, 0, 0, 0)
@@ -311,7 +345,7 @@ def _torch_loop(c: Configuration) -> Callable[..., Any]:
             phi = theta
             for _ in range(c.steps):
                 gradient = torch.autograd.grad(loss(phi, xs, ys), phi, create_graph=True)
-                phi = [a - ALPHA * g for a, g in zip(phi, gradient, strict=True)]
+                phi = [a - c.alpha * g for a, g in zip(phi, gradient, strict=True)]
             query_loss = loss(phi, xq, yq) / c.tasks
             query_loss.backward()  # adds to theta's .grad
             value += query_loss.detach()
@@ -351,6 +385,8 @@ PEERS: dict[str, dict[str, Builder]] = {  # name: {way to write it: builder}
     "torch.func": _variants(torch_builder, _torch_func, "mean_first"),
     "PyTorch loop": _variants(torch_builder, _torch_loop),
 }
+# autograd has no convolutions, and PyTorch's have no zeros that lie around the edges like these.
+NO_IMAGES = {"autograd", "torch.func", "PyTorch loop"}
 NEEDS = {
     "JAX vmap": "jax", "JAX in turn": "jax", "autograd": "autograd",
     "torch.func": "torch", "PyTorch loop": "torch",
@@ -361,8 +397,10 @@ def builders(name: str, c: Configuration) -> dict[str, Builder]:
     """The ways to write ``name`` that are worth trying on this configuration."""
     if name in (NUMAML, PLAIN, FIRST_ORDER):
         return {"": partial(numaml_builder, name=name)}
+    if c.image and name in NO_IMAGES:
+        return {}
     skipped = {"scan=True": c.steps < 2, "scan=False": c.steps > UNROLLED_STEPS}
-    weights = sum(i * o for i, o in itertools.pairwise(c.sizes))
+    weights = sum(i * o for i, o in c.shapes)
     stacked = 4 * weights * c.tasks * c.steps < STACKED_BYTES
     skipped |= {"stacked=True": not stacked}
     skipped |= {"stacked=False": stacked and c.steps > UNROLLED_STEPS}  # not the faster then

@@ -55,6 +55,9 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 def network(row: dict[str, Any]) -> str:
     sizes = "-".join(map(str, row["sizes"]))
+    if row.get("image"):
+        filters = "-".join(str(filters) for filters, _, _ in row["convolutions"])
+        sizes = f"images of {'×'.join(map(str, row['image']))}, convolutions {filters}"
     loss = "cross-entropy" if row["loss"] == "cross_entropy" else "squared error"
     norm = ", batch norm" if row["norm"] else ""
     data = f"T={row['tasks']}, {row['support']}/{row['query']}, K={row['steps']}"

@@ -275,7 +275,7 @@ def test_jax():
     """The paper's layers in JAX's own convolutions, differentiated twice by JAX."""
     jax = pytest.importorskip("jax", reason="the outside oracle runs where JAX is installed")
     jnp = jax.numpy
-    model, alpha, steps = net("relu", "cross_entropy", "batch"), 0.3, 2
+    model, alpha, steps = net("relu", "cross_entropy", "batch", LAYERS[1:]), 0.3, 2
     theta, tasks = model.init(0), tasks_for(model)
 
     def loss(theta, x, y):
@@ -300,9 +300,12 @@ def test_jax():
         return loss(phi, xq, yq)
 
     data = tasks.support.x, tasks.support.y, tasks.query.x, tasks.query.y
+    before = jax.config.read("jax_disable_most_optimizations")  # compiles in half the time
+    jax.config.update("jax_disable_most_optimizations", True)
     with jax.enable_x64(True):
         mean = lambda p: jnp.mean(jax.vmap(meta, (None, 0, 0, 0, 0))(p, *data))  # noqa: E731
-        want = [np.asarray(one) for one in jax.value_and_grad(mean)(theta)]
+        want = [np.asarray(one) for one in jax.jit(jax.value_and_grad(mean))(theta)]
+    jax.config.update("jax_disable_most_optimizations", before)
     got = numaml.meta_gradient(model, theta, tasks, alpha, steps)
     assert relative_error(got[0], want[0]) < PROMISED
     assert relative_error(got[1], want[1]) < PROMISED
