@@ -37,7 +37,7 @@ from .house import (
 # The `__init__` of each folder says the same.
 ROOMS = {
     "command": ("experiments", "learners", "check", "data", "files"),
-    "experiments": ("learners", "training", "engine", "data", "files", "network"),
+    "experiments": ("learners", "training", "family", "engine", "data", "files", "network"),
     "learners": ("training", "engine", "data", "files", "network"),
     "check": ("training", "family", "engine", "data", "network", "maml", "weights"),
     "training": ("engine", "files", "maml"),

@@ -1,6 +1,6 @@
 """Experiments: a file each, and what they share.
 
-May import: learners, training, engine, data, files, network.
+May import: learners, training, family, engine, data, files, network.
 
 An experiment is a class in a file of this folder that extends `experiment.Experiment`, a frozen
 dataclass. Nothing else names it: `found` lists the folder. An instance is the experiment with one
@@ -19,6 +19,8 @@ It may have, or is content with what `Experiment` has:
 - ``BESIDE``, learners that are trained beside the run's own for comparison (none), and ``PRESETS``,
   named settings (none);
 - ``workers``, how many processes share the tasks of an outer step (one);
+- ``gradient()``, how the meta-gradient is taken (exact, or first-order), and ``outer()``, an outer
+  step in place of that and Adam (none);
 - ``start(rng)``, meta-parameters to begin with (the model's own); ``validator()``, a score to
   choose the best meta-parameters by (none: the last ones are taken);
 - ``prepared()``, the settings once more, with what is to be known of the data, all errors raised

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
+from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..files.version import __version__
 from ..learners.learner import Learner
 from ..network.activations import ACTIVATIONS
@@ -108,6 +109,14 @@ class Experiment(ABC):
     @abstractmethod
     def source(self) -> Source:
         """Where the tasks to train on come from."""
+
+    def gradient(self) -> Callable[..., Any]:
+        """What takes the meta-gradient, called as `numaml.meta_gradient` is."""
+        return first_order_meta_gradient if self.learner == "first-order" else meta_gradient
+
+    def outer(self) -> Callable[..., Any] | None:
+        """An outer step in place of the meta-gradient and Adam, as `numaml.train` takes it."""
+        return None
 
     def validator(self) -> Validator | None:
         """What to choose the best meta-parameters by, if not simply the last ones."""

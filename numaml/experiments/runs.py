@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..engine.shards import sharded
 from ..files.lock import locked
 from ..files.names import described, name_of
@@ -141,6 +140,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
                 beta=experiment.beta,
                 decay=experiment.decay,
                 gradient=gradient,
+                outer=experiment.outer(),
                 rng=rng,
                 folder=folder,
                 resume=resume,
@@ -164,8 +164,7 @@ def _taken(experiment: Experiment) -> Iterator[Callable[..., Any]]:
 
 def _gradient(experiment: Experiment, executor: Any = None) -> Callable[..., Any]:
     """It, or for want of an executor its name."""
-    exact = experiment.learner != "first-order"
-    gradient = meta_gradient if exact else first_order_meta_gradient
+    gradient = experiment.gradient()
     several = experiment.workers > 1
     return sharded(executor, experiment.workers, gradient) if several else gradient
 
@@ -249,10 +248,12 @@ def _load(run: Path, name: str, changes: dict[str, Any]) -> dict[str, Trained[An
 
 def _check_agrees(one: Experiment, state: State, folder: Path) -> None:
     """Refuse settings by which the checkpoint was not trained."""
+    outer = one.outer()
     said = {
         "alpha": one.alpha, "beta": one.beta, "every": one.every, "dtype": one.dtype,
         "steps": 0 if one.learner == "pretrained" else one.steps, "model": described(one.model),
         "gradient": name_of(_gradient(one)), "decay": one.iterations if one.decay else None,
+        "outer": None if outer is None else name_of(outer),
     }  # fmt: skip
     for name, value in said.items():
         if (was := state.settings.get(name)) != value:

@@ -114,20 +114,25 @@ def walk(
     Raises
     ------
     FloatingPointError
-        If φ is not finite.
+        If φ or an action is not finite.
     """
-    if not np.isfinite(phi).all():
-        raise FloatingPointError("the inner loop overflowed; try a smaller alpha")
+    _refuse_runaway(phi)
     seen, d = environment.reset(count, rng), model.sizes[-1] // 2
-    noise = rng.standard_normal((horizon, *seen.shape[:2], d))
+    noise = rng.standard_normal((horizon, *seen.shape[:2], d)).astype(phi.dtype)
     going, steps = np.ones(seen.shape[:2], bool), []
     for each in noise:
         u = model.predict(phi, seen)
         actions = u[..., :d] + np.exp(u[..., d:]) * each
+        _refuse_runaway(actions)
         ahead, rewards, ends = environment.step(actions)
         steps.append((seen, actions, np.where(going, rewards, 0.0), going))
         seen, going = ahead, going & ~ends
     return Paths(*(np.stack(column, 2) for column in zip(*steps, strict=True)))
+
+
+def _refuse_runaway(numbers: Array) -> None:
+    if not np.isfinite(numbers).all():
+        raise FloatingPointError("a policy ran away; try a smaller alpha")
 
 
 def returns_to_go(rewards: Array, discount: float) -> Array:

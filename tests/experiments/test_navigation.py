@@ -1,0 +1,117 @@
+"""The navigation experiment: what is chosen by what, what the table shows, and resumed runs."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from numaml.command import main as cli
+from numaml.experiments import navigation, runs
+from numaml.experiments.experiment import Trained
+from numaml.experiments.navigation import NavigationExperiment, Rates
+from numaml.training.state import State
+
+SHORT = [
+    "--alone", "--every", "1", "--tasks", "2", "--shots", "3", "--queries", "4",
+    "--hidden", "6", "--horizon", "5",
+]  # fmt: skip
+TINY = NavigationExperiment(shots=3, queries=4, hidden=(6,), horizon=5)
+
+
+@pytest.fixture(autouse=True)
+def few_goals(monkeypatch):
+    monkeypatch.setattr(navigation, "FRESH", 3)
+    monkeypatch.setattr(navigation, "VALIDATION", 4)
+
+
+def train(folder, *options):
+    assert cli.main(["train", "navigation", "--out", str(folder), *SHORT, *options]) == 0
+
+
+def test_trained_resumed_and_evaluated(tmp_path, capsys, monkeypatch):
+    drawn = pytest.importorskip("matplotlib")
+    train(tmp_path / "whole", "--iterations", "3")
+    said = capsys.readouterr().out
+    with (tmp_path / "whole" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["goals"], row["steps"]) for row in rows] == [
+        (goals, str(k)) for goals in ("paper", "fresh") for k in range(5)
+    ]
+    for row in rows:
+        assert f"{float(row['return']):.2f} ± {float(row['ci95']):.2f}" in said
+    assert "-40.41 ± 4.01   -11.68 ± 2.16" in said
+    for name in ("learning_curve", "paths", "each_goal") if drawn else ():
+        assert (tmp_path / "whole" / f"{name}.png").stat().st_size > 10_000
+    monkeypatch.setattr(NavigationExperiment, "figures", lambda *_: [])
+    train(tmp_path / "parts", "--iterations", "1")
+    assert cli.main(["train", "--resume", str(tmp_path / "parts"), "--iterations", "3"]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "parts")]) == 0
+    assert capsys.readouterr().out.split("\nwritten")[0].strip() in said
+    for name in ("checkpoint.npz", "learner.npz", "results.csv"):
+        one, other = ((tmp_path / run / name).read_bytes() for run in ("whole", "parts"))
+        assert one == other, name
+
+
+def test_adam_and_the_papers_protocol(tmp_path):
+    train(
+        tmp_path, "--iterations", "1", "--optimizer", "adam", "--preset", "paper", "--first-order"
+    )
+    (one,) = runs.load(tmp_path).values()
+    assert one.experiment.recipe.each
+    assert not one.experiment.recipe.squared
+    assert "outer" not in one.state.settings
+    assert "exact=False" in one.state.settings["gradient"]
+    assert abs(one.state.theta - one.experiment.start(np.random.default_rng(0))).max() < 0.011
+
+
+def test_settings_of_another_outer_step_are_not_believed(tmp_path, capsys):
+    train(tmp_path, "--iterations", "1")
+    saved = runs.read(tmp_path)
+    runs.write(NavigationExperiment(**{**vars(saved), "limit": 0.5}), tmp_path)
+    assert cli.main(["evaluate", str(tmp_path)]) == 2
+    assert "config.json says outer = TrustRegion(" in capsys.readouterr().err
+
+
+def test_actions_begin_as_wide_as_they_are_said_to_be():
+    experiment = NavigationExperiment(spread=0.7)
+    theta = experiment.start(np.random.default_rng(0))
+    u = experiment.model.predict(theta, np.random.default_rng(1).normal(size=(9, 2)).astype("f4"))
+    assert np.allclose(np.exp(u[:, 2:]), 0.7)
+    assert (abs(u[:, :2]).max(0) > 0.1).all()
+
+
+def test_what_is_tested_on_chooses_nothing(monkeypatch):
+    """α and scale come from the validation goals, and a goal's return depends on itself alone."""
+    state = State(TINY.start(np.random.default_rng(0)), np.random.default_rng(0))
+    rates = navigation.chosen(Trained(TINY, state))
+    assert rates.alphas[0] == TINY.alpha
+    assert len(rates.alphas) == 4
+    assert rates.alphas[1] in [part * TINY.alpha for part in TINY.later]
+    assert rates.alphas[1:] == 3 * rates.alphas[1:2]
+    scores = {}
+    for part in TINY.later:
+        alphas = (TINY.alpha, *[part * TINY.alpha] * 3)
+        returns, _ = navigation.returns_along(
+            TINY, state.theta, TINY.validation_goals(), Rates(alphas), 4
+        )
+        scores[part * TINY.alpha] = returns[1:].mean()
+    assert max(scores, key=scores.get) == rates.alphas[1]
+    monkeypatch.setattr(navigation, "GOALS", navigation.GOALS + 1)
+    assert navigation.chosen(Trained(TINY, state)) == rates
+    goals = np.array([[0.3, 0.1], [0.2, -0.4]])
+    both, _ = navigation.returns_along(TINY, state.theta, goals, rates, 7)
+    goals[1] += 0.1
+    again, _ = navigation.returns_along(TINY, state.theta, goals, rates, 7)
+    assert (both[:, 0] == again[:, 0]).all()
+    assert (both[:, 1] != again[:, 1]).all()
+
+
+def test_steps_that_run_away_have_no_return():
+    theta = TINY.start(np.random.default_rng(0))
+    rates = Rates((1e30, 1e30), 1.0)
+    returns, _ = navigation.returns_along(TINY, theta, np.array([[0.3, 0.1]]), rates, 7)
+    assert np.isfinite(returns[0]).all()
+    assert np.isnan(returns[-1]).all()
+    experiment = NavigationExperiment(alpha=1e18, shots=3, queries=4, hidden=(6,), horizon=5)
+    assert experiment.validator()(theta) < -300
