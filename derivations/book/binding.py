@@ -215,16 +215,16 @@ class SourceLinks(SphinxTransform):
                 node.replace_self(_to(env, path, node.deepcopy()))
 
 
+SOURCES = (
+    "numaml/**/*.py", "examples/**/*.py", "examples/**/*.c", "examples/**/*.mjs", "tests/*.py",
+    ".ci/run", "pyproject.toml", "LICENSE",
+)  # fmt: skip
+
+
 @cache
 def _sources():
-    """Files that have a page: the package, the examples, the tests, and what is linked besides."""
-    found = [
-        path
-        for folder in ("numaml", "examples", "tests")
-        for path in ROOT.glob(f"{folder}/**/*.py")
-    ]
-    linked = [ROOT / name for name in (".ci/run", "pyproject.toml", "LICENSE")]
-    return sorted(path for path in [*found, *linked] if path.is_file())
+    """Files that have a page; other tests are not spoken of."""
+    return sorted(path for pattern in SOURCES for path in ROOT.glob(pattern) if path.is_file())
 
 
 def _source_pages(app):
