@@ -2,7 +2,8 @@
 
 - ``{names}`` in a page stands for the docstrings of the names listed in it.
 - ``{side-by-side}`` and ``{overlaid}`` are the rows of `side_by_side`, errors measured here.
-- ``<!-- chapters -->`` and ``<!-- topics -->`` in a list of contents stand for the pages there are.
+- ``<!-- chapters -->`` and ``<!-- topics -->`` in a list of contents stand for the pages there are,
+  ``<!-- help -->`` for what every command says.
 - Links to sources lead to pages that show them; words of the glossary are linked where a page has
   them first, and tags to their rows; mathematics is MathML.
 """
@@ -24,7 +25,6 @@ from sphinx.transforms import SphinxTransform
 
 ROOT = formulas.ROOT
 NAMES = re.compile(r"^```\{names\} *\n(.*?)^```", re.MULTILINE | re.DOTALL)
-HELP = re.compile(r"^```\{help\} *\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"[\w.-]+(/[\w.-]+)+\.\w+")  # as in ``derivations/0-notation.md``
 SHOWN = "source"  # folder of the pages that show sources
 GLOSSARY, SIDE_BY_SIDE = "derivations/book/glossary", "derivations/book/side-by-side"
@@ -53,7 +53,8 @@ def _read(app, docname, source):
     if not text.startswith("# "):  # a table that a script wrote
         text = f"# {docname.split('/')[-1].capitalize()}: the table\n\n{text}"
     text = NAMES.sub(lambda found: _documented(found[1].split()), text)
-    text = HELP.sub(lambda found: "\n\n".join(map(_helped, found[1].splitlines())), text)
+    if "<!-- help -->" in text:
+        text = text.replace("<!-- help -->", _help())
     text = text.replace("<!-- chapters -->", "\n".join(chapters()))
     text = text.replace("<!-- topics -->", "\n".join(topics()))
     source[0] = text
@@ -97,15 +98,19 @@ def topics():
     return [f"/{page.relative_to(ROOT).with_suffix('').as_posix()}" for page in pages]
 
 
-def _helped(command):
-    """A section with what a command says of itself."""
+def _helped(parser):
+    """Sections with what the command, and every command under it, says of itself."""
+    yield f"## {parser.prog}\n\n```text\n{parser.format_help()}```"
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _helped(below)
+
+
+def _help():
     from numaml.command.main import parser
 
-    found = parser()
-    for word in command.split()[1:]:
-        (commands,) = (one for one in found._actions if isinstance(one, argparse._SubParsersAction))
-        found = commands.choices[word]
-    return f"## {command}\n\n```text\n{found.format_help()}```"
+    return "\n\n".join(_helped(parser()))
 
 
 def _documented(names):
