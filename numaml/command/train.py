@@ -53,6 +53,7 @@ def _add_experiment(experiments: Any, kind: type[Experiment]) -> None:
     add, out = parser.add_argument, Path("runs") / kind.NAME
     add("--out", type=Path, metavar="RUN", default=out, help=f"folder to write (default: {out})")
     add("--resume", type=Path, metavar="RUN", help="continue this run, with its own settings")
+    add("--quiet", action="store_true", help="print results and errors alone")
     add("--first-order", action="store_true", help="train first-order MAML as the run's learner")
     presets = [f"{preset}: {_preset_shown(of)}" for preset, of in kind.PRESETS.items()]
     if presets:
@@ -80,23 +81,27 @@ def _run(options: argparse.Namespace) -> int:
     folder, resumed = options.resume or options.out, options.resume is not None
     experiment = (_resumed if resumed else _started)(options).prepared()
     work = f"{experiment.iterations} outer steps of {experiment.tasks} tasks each"
-    say(f"{work}; run folder: {folder}")
-    if about := experiment.about():
-        say(about)
+    if not options.quiet:
+        say(f"{work}; run folder: {folder}")
+        if about := experiment.about():
+            say(about)
     jobs = [job for one, own in _parts(experiment, folder) for job in _jobs(one, own, resumed)]
     with locked(folder):  # by nobody else; from here on each learner locks its own folder
         pass
     begun = time.monotonic()
     with ExitStack() as bars:
         updates = [
-            bars.enter_context(progress.shown(_title(job, folder), experiment.iterations, place))
+            bars.enter_context(
+                progress.shown(_title(job, folder), experiment.iterations, place, options.quiet)
+            )
             for place, job in enumerate(jobs)
         ]
         if len(jobs) == 1:
             runs.fit(*jobs[0], *updates)
         else:
             fit_all(jobs, updates)
-    say(f"trained in {time.monotonic() - begun:.0f} s")
+    if not options.quiet:
+        say(f"trained in {time.monotonic() - begun:.0f} s")
     with locked(folder):
         return report(runs.load(folder), experiment.seed, folder)
 

@@ -28,7 +28,7 @@ It may have, or is content with what `Experiment` has:
 - ``finished(theta)``, the learner that is written (with its settings as provenance);
 - ``measure``, what validation measures (accuracy, or the loss); ``others()``, what belongs to the
   same run and is trained in folders inside it, as folds are (nothing);
-- ``tables(results)``, rows of CSV files that are written, by name (``results``);
+- ``tables(results)``, rows of CSV files that are written, by name (``results.csv``);
   ``figures(trained, results, folder, seed)``, files drawn into a folder (none);
 - ``takes(word)``, whether ``train WORD`` means this experiment with that as its data (never).
 

@@ -67,8 +67,13 @@ def difference(ours: Array, theirs: Array) -> Difference:
     return Difference(float(mean), float(interval), wins)
 
 
-def verdict(name: str, errors: Mapping[str, Array], baselines: Sequence[str], unit: str) -> str:
-    """A sentence: whether a way is better than every baseline, worse than one, or neither."""
+def verdict(
+    name: str, errors: Mapping[str, Array], baselines: Sequence[str], unit: str, advice: str
+) -> str:
+    """A sentence: whether a way is better than every baseline, worse than one, or neither.
+
+    ``advice`` is what to do where nothing is settled.
+    """
     found = {other: difference(errors[name], errors[other]) for other in baselines}
     best = min(baselines, key=lambda other: float(errors[other].mean()))
     count, by = len(errors[name]), found[best]
@@ -84,7 +89,7 @@ def verdict(name: str, errors: Mapping[str, Array], baselines: Sequence[str], un
         )
     return (
         f"not settled between {name} and {', '.join(open_)}: it is better than the best baseline, "
-        f"{best}, {wins}; hold out more tasks (--held), or every task in turn (--folds)"
+        f"{best}, {wins}; {advice}"
     )
 
 

@@ -16,6 +16,13 @@ Row = dict[str, Any]
 TITLES = {False: ("error", "R²"), True: ("accuracy", "log loss")}
 
 
+# Where nothing is settled; by whether every task was held out in turn.
+ADVICE = {
+    False: "hold out more tasks (--held), or every task in turn (--folds)",
+    True: "every task was held out: it takes more tasks to tell",
+}
+
+
 class Part(NamedTuple):
     """The comparison of one fold, for one number of support rows."""
 
@@ -80,12 +87,16 @@ class Decision(NamedTuple):
             other = second[way].mean() if classes else 1 - second[way].mean() / _nothing(own)
             lines.append(_line(name, each, float(other), gain, shown, classes))
         unit = " of accuracy" if classes else ""
-        lines.append(f"verdict: {verdict(self.subject, errors, self.baselines, unit)}")
+        said = verdict(self.subject, errors, self.baselines, unit, ADVICE[self._in_folds()])
+        lines.append(f"verdict: {said}")
         if self.other in errors:
             gain = difference(errors[self.subject], errors[self.other])
             if gain.settled and gain.mean < 0:
                 lines[-1] += f"; {self.other} is better still, by {-gain.mean:.3g}{unit}"
         return "\n".join(lines) + "\n"
+
+    def _in_folds(self) -> bool:
+        return len({part.fold for part in self.parts}) > 1
 
     def _title(self, shots: int, count: int, part: Part) -> str:
         measure = (
@@ -101,13 +112,13 @@ class Decision(NamedTuple):
     def tables(self) -> dict[str, list[Row]]:
         """What is written: a row for each way, each of its tasks, each prediction."""
         return {
-            "results": [row for shots in self.shots() for row in self.rows_of(shots)],
-            "tasks": [
+            "results.csv": [row for shots in self.shots() for row in self.rows_of(shots)],
+            "tasks.csv": [
                 {"shots": part.shots, "fold": part.fold, **_in_units(row, part.unit)}
                 for part in self.parts
                 for row in rows_of(part.held, part.outcomes)
             ],
-            "predictions": [row for part in self.parts for row in _predictions(self, part)],
+            "predictions.csv": [row for part in self.parts for row in _predictions(self, part)],
         }
 
     def rows_of(self, shots: int) -> list[Row]:

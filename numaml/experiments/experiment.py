@@ -171,8 +171,8 @@ class Experiment(ABC):
 
     @classmethod
     def tables(cls, results: Any) -> dict[str, list[Row]]:
-        """What is written of the results, as CSV files by their names."""
-        return {"results": results}
+        """Rows of the CSV files that are written of the results, by the files' names."""
+        return {"results.csv": results}
 
     @classmethod
     def figures(

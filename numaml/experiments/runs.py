@@ -269,9 +269,9 @@ def _check_agrees(one: Experiment, state: State, folder: Path) -> None:
 
 
 def write_tables(tables: dict[str, list[Row]], folder: Path) -> list[Path]:
-    """Write rows as CSV files by their names."""
+    """Write rows as CSV files, by the files' names."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {folder / f"{name}.csv": rows for name, rows in tables.items()}
+    paths = {folder / name: rows for name, rows in tables.items()}
     for path, rows in paths.items():
         write_table(path, rows[0], [row.values() for row in rows])
     return list(paths)

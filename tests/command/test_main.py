@@ -3,10 +3,12 @@
 import builtins
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -109,14 +111,16 @@ def test_resume_extends_a_run_to_the_bits_of_a_longer_one(trained, tmp_path):
 
 
 def test_ctrl_c_and_resume(tmp_path):
-    command = [sys.executable, "-m", "numaml", "train", "sinusoid", "--alone"]
+    command = [sys.executable, "-m", "numaml", "train", "sinusoid", "--alone", "--every", "50"]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     process.stdout.readline()
-    seen = b""
-    while b"meta-value" not in seen:  # the bar moves: training is under way
-        seen += process.stderr.read(1)
+    while (
+        not (tmp_path / "run" / "checkpoint.npz").exists()
+        or State.load(tmp_path / "run").iteration == 0
+    ):  # training is under way
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -142,18 +146,36 @@ def test_first_order_alone(tmp_path, capsys):
 def test_without_matplotlib_and_tqdm_everything_else_works(tmp_path, capsys, monkeypatch):
     import_module = builtins.__import__
 
-    def without(name, *rest):
+    def without(name, *rest, **more):
         if name.split(".")[0] in ("matplotlib", "tqdm"):
             raise ImportError(name)
-        return import_module(name, *rest)
+        return import_module(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert numaml("train", "sinusoid", "--alone", "--out", tmp_path / "run", *SHORT) == 0
     printed = capsys.readouterr()
     assert "pip install 'numaml[plot]'" in printed.out
     assert "pip install 'numaml[progress]'" in printed.err
     assert "step 120 of 120, meta-value" in printed.err
     assert not list((tmp_path / "run").glob("*.png"))
+
+
+def test_where_nobody_looks_a_line_for_each_learner_and_none_when_quiet(tmp_path, capsys):
+    short = [*SHORT, "--iterations", "30"]
+    assert numaml("train", "sinusoid", "--out", tmp_path / "run", *short) == 0
+    said = capsys.readouterr()
+    assert [line.split(", meta-value")[0] for line in sorted(said.err.splitlines())] == [
+        f"{name}: step 30 of 30"
+        for name in ("MAML, exact", "first-order MAML", "pretrained on all tasks")
+    ]
+    assert re.search(r"^trained in \d+ s$", said.out, re.MULTILINE)
+    assert numaml("train", "sinusoid", "--out", tmp_path / "two", *short, "--quiet") == 0
+    quiet = capsys.readouterr()
+    assert quiet.err == ""
+    assert quiet.out.strip().startswith("5-shot test error")
+    table = quiet.out.split("written")[0].strip()
+    assert table in said.out
 
 
 def test_check_prints_a_table_and_succeeds(capsys):
