@@ -23,6 +23,7 @@ class Adam(NamedTuple):
     epsilon: Fraction
     inside: bool  # ε under the root
     corrected: bool = True
+    hat: bool = False  # ε before the bias correction
 
 
 class Member(NamedTuple):
@@ -137,17 +138,18 @@ def pushed(m, at, phi, u, g, bent):
 
 def adam(m, first, second, g, k, bent):
     """Adam's two moments after step k, and the move m̂/(√v̂ + ε) or m̂/√(v̂ + ε)."""
-    number, (b1, b2, epsilon, inside, corrected) = m.case.net.number, m.adam
+    number, (b1, b2, epsilon, inside, corrected, hat) = m.case.net.number, m.adam
     first = [number(b1) * a + number(1 - b1) * g_i for a, g_i in zip(first, g, strict=True)]
     second = bent.buffer(second)
     second = [
         number(b2) * a + number(1 - b2) * (g_i * g_i) for a, g_i in zip(second, g, strict=True)
     ]
     share = [number(1 / (1 - b ** (k + 1)) if corrected else 1) for b in (b1, b2)]
+    near = number(epsilon) * value(root(share[1]) if hat else 1)
     move = []
     for a, v in zip(first, bent.second(second), strict=True):
         v_hat = v * share[1]
-        scale = root(v_hat + number(epsilon)) if inside else root(v_hat) + number(epsilon)
+        scale = root(v_hat + near) if inside else root(v_hat) + near
         move.append(a * share[0] * reciprocal(scale))
     return first, second, move
 
@@ -195,6 +197,18 @@ def answers(m, bent=Bent()):  # noqa: B008
     }
     found = {field: a if field in ROWS else a[0] for field, a in found.items()}
     return {"phi": [row["phi"] for row in rows], **found}
+
+
+def chained(m):
+    """The same where each task goes on from where the last one ended."""
+    at = start = leaves_of(m)
+    total = 0
+    for task in m.case.tasks:
+        value_, phi = unrolled(m, start, task)
+        total, start = total + value_, start._replace(theta=phi)
+    total = total * m.case.net.number(Fraction(1, len(m.case.tasks)))
+    found = {"meta_value": value(total), **derivatives(m, at, total)}
+    return {field: a if field in (*ROWS, "meta_value") else a[0] for field, a in found.items()}
 
 
 ROWS = ("meta_gradient", "rate_gradient", "buffer_gradient")

@@ -22,7 +22,7 @@ from solve import solve
 FOLDER = Path(__file__).resolve().parents[2] / "numaml" / "check" / "vectors"
 DIGITS = 250  # e^-300 is 1e-130; log(1 + e^-300) then still has more than 100 digits
 WRITTEN = decimal.Context(prec=30)
-ROUGHLY = decimal.Context(prec=10)  # the family's wrong answers, of which four digits are looked at
+ROUGHLY = decimal.Context(prec=8)  # the family's wrong answers, of which four digits are looked at
 FILES = ("rational", "real", "family")
 TELLS_APART = Fraction(1, 1000)  # a wrong answer nearer than that to the right one is not listed
 

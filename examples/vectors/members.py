@@ -54,7 +54,7 @@ def without_a_gradient():
 
 
 HALF = Fraction(1, 2)
-ADAM = Adam(Fraction(1, 2), Fraction(3, 4), Fraction(1, 100), inside=False)
+ADAM = Adam(Fraction(1, 3), Fraction(3, 4), Fraction(1, 100), inside=False)
 RELU = Net((2, 3, 1), "relu")
 MEMBERS = [
     # Rational.
@@ -106,5 +106,5 @@ MEMBERS = [
     member("adam-epsilon-inside", "Two Adam steps, epsilon under the root.",
            Net((2, 2, 1), "tanh"), [(3, 2)] * 2, 2, "1/8", adam=ADAM._replace(inside=True)),
     member("minimum-tanh", "iMAML: the minimum in a network, and the implicit gradient there.",
-           Net((1, 2, 1), "tanh"), [(3, 2)] * 2, 0, "", pull=HALF),
+           Net((1, 2, 1), "tanh"), [(3, 2)] * 2, 0, "", pull=Fraction(4)),
 ]  # fmt: skip

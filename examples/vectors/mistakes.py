@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from family import Bent, answers, freeze, hessian, shifted, solved
+from family import Bent, answers, chained, freeze, hessian, shifted, solved
 from scalars import value
 
 SENTENCES = {
@@ -20,6 +20,9 @@ SENTENCES = {
     "no_adaptation": "nothing adapted: the query loss at theta, as with K = 0",
     "one_step_less": "one inner step too few",
     "tasks_summed": "summed over tasks, not averaged",
+    "tasks_chained": "each task goes on from where the last one ended: the module is not reset",
+    "first_task_only": "the first task alone: the others' gradients go to copies",
+    "last_task_only": "the last task alone: gradients are zeroed between tasks",
     "examples_summed": "losses summed over their examples: alpha acts n times as strongly",
     "support_summed": "the support loss summed over its examples, the query loss averaged",
     "outputs_summed": "squared errors summed over outputs, averaged over examples",
@@ -36,6 +39,7 @@ SENTENCES = {
     "anchor_detached": "theta detached in the proximal term: half of its derivative is missing",
     "no_pull": "the proximal term is missing",
     "epsilon_other": "Adam's epsilon on the other side of the root",
+    "epsilon_hat": "Adam's epsilon before the bias correction: divide it by sqrt(1 - b2^k)",
     "uncorrected": "Adam without bias correction",
     "root_detached": "Adam's second moment detached: only the first is differentiated",
     "moments_detached": "Adam's moments detached between steps",
@@ -171,6 +175,8 @@ def other_algorithms(m):
         changed["no_pull"] = m._replace(pull=Fraction(0))
     if m.adam:
         changed["uncorrected"] = m._replace(adam=m.adam._replace(corrected=False))
+        if not m.adam.inside:
+            changed["epsilon_hat"] = m._replace(adam=m.adam._replace(hat=True))
         if not net.rational:
             changed["epsilon_other"] = m._replace(adam=m.adam._replace(inside=not m.adam.inside))
     return changed
@@ -193,11 +199,16 @@ def wrong(m, right):
     if m.case.steps:
         found |= {name: answers(other) for name, other in other_algorithms(m).items()}
         found |= {name: answers(m, bent) for name, bent in bent_steps(m).items()}
+        found["tasks_chained"] = chained(m)
     else:
         found["first_order"] = answers(
             m, Bent(jacobian=lambda m, H, p: shifted(times(H, 0), p / p))
         )
         found |= {name: answers(m, Bent(jacobian=J)) for name, J in SOLVES.items()}
+    for name, task in (("first_task_only", 0), ("last_task_only", -1)):
+        alone = answers(m._replace(case=m.case._replace(tasks=[m.case.tasks[task]])))
+        share = m.case.net.number(Fraction(1, len(m.case.tasks)))
+        found[name] = {f: times_number(alone[f], share) for f in alone if f.endswith("gradient")}
     if len(m.rates) == m.case.net.length:
         found["rates_of_theta"] = {"rate_gradient": right["meta_gradient"]}
     fields = [f for f in found["first_order"] if f != "phi"]

@@ -28,6 +28,11 @@ FIRST_ORDER = (
     "in PyTorch: no create_graph=True; in JAX: a stop_gradient)"
 )
 
+CHAINED = (
+    "each task going on from where the last one ended (is the module cloned, or its state put "
+    "back, for every task?)"
+)
+
 
 class Trace(NamedTuple):
     """A task's way: φ_0, …, φ_{K+1}, one more than is needed, and the moves u_1, … between them."""
@@ -82,12 +87,12 @@ class Pieces:
     @cached_property
     def traces(self) -> list[Trace]:
         """Every task's way of adapting."""
-        return [self._trace(support) for support in self.supports]
+        return [self._trace(support, self.theta) for support in self.supports]
 
-    def _trace(self, support: Watched) -> Trace:
-        phis, moves = [self.theta], [np.zeros_like(self.theta)]
+    def _trace(self, support: Watched, theta: Array) -> Trace:
+        phis, moves = [theta], [np.zeros_like(theta)]
         for k in range(self.inner.steps + 1):
-            u = self.inner.moved(moves[-1], self.at(support, phis[-1]), phis[-1], self.theta)
+            u = self.inner.moved(moves[-1], self.at(support, phis[-1]), phis[-1], theta)
             phi = phis[-1] - self.inner.rate(k, self.rates) * u
             phis.append(phi.astype(self.theta.dtype))
             moves.append(u)
@@ -137,11 +142,14 @@ class Pieces:
         error = np.maximum(error, np.abs(value - closer))
         return value, error + 2 * noise * float(np.max(np.abs(along(0.0)))) / t
 
-    def back(self, t: int, bent: Bent = EXACT) -> Array:
-        """A task's gradient by θ and the learned rates, by the recursion; below it, its error."""
+    def back(self, t: int, bent: Bent = EXACT, onto: Any = 0.0) -> Array:
+        """A task's gradient by θ and the learned rates, by the recursion; below it, its error.
+
+        ``onto`` is what the end of its way is moved by besides its query loss.
+        """
         inner, trace = self.inner, self.traces[t]
         steps = max(inner.steps + bent.more, 0)
-        lam, error = self._judged(t, 0, bent) * (not steps), np.zeros(len(self.theta))
+        lam, error = self._judged(t, 0, bent) * (not steps) + onto, np.zeros(len(self.theta))
         n = anchor = np.zeros(len(self.theta))
         by_rates = np.zeros((2, inner.learned))
         for k in reversed(range(steps)):
@@ -200,6 +208,20 @@ class Pieces:
             rows = [self.back(t, bent) for t in range(self.count)]
         return np.asarray(np.mean(rows, axis=0))
 
+    def chained(self) -> Array:
+        """The meta-gradient if each task went on from where the last one ended."""
+        one, start = self.adapting(), self.theta
+        traces = []
+        for support in self.supports:
+            traces.append(self._trace(support, start))
+            start = traces[-1].phis[self.inner.steps]
+        vars(one)["traces"] = traces
+        size, rates, lam = len(self.theta), 0.0 * self.rates, np.zeros(len(self.theta))
+        for t in reversed(range(self.count)):
+            found = one.back(t, onto=lam)[0]
+            lam, rates = found[:size], rates + found[size:]
+        return np.concatenate([lam, rates]) / self.count
+
     @cached_property
     def exact(self) -> Array:
         """The meta-gradient; below it, an estimate of its error."""
@@ -222,6 +244,8 @@ class Pieces:
         for sentence, other in _other_loops(self.inner):
             yield sentence, self.adapting(**other).exact[0]
         with np.errstate(all="ignore"):
+            if self.count > 1:
+                yield CHAINED, self.chained()
             ends = [trace.phis[self.inner.steps] for trace in self.traces]
             direction = np.concatenate([self.theta - np.mean(ends, axis=0), 0 * self.rates])
             yield "Reptile's direction theta − phi, which is no gradient", direction

@@ -25,6 +25,7 @@ N = 5  # support examples
 FAULTS = {
     "right": ({"alpha": 0.2}, ""),
     "detached": ({"alpha": 0.2}, "detached after the first step"),
+    "chained": ({"alpha": 0.2}, "each task going on from where the last one ended"),
     "late": ({"alpha": 0.2}, "the adjoint of the wrong step: the Hessian"),
     "head": ({"alpha": 0.2}, "curvature of the last layer only"),
     "alpha": ({"alpha": 0.2}, "alpha acts 1.1 times as strongly"),
@@ -65,9 +66,10 @@ class Loop:
         self.how |= FAULTS[RIGHT.get(fault, fault)][0]
 
     def value(self, at, data):
-        total = 0.0
+        total, theta = 0.0, at[:P]
         for task in zip(*data, strict=True):
-            total = total + self.of_task(at[:P], at[P:], *task)
+            judged, phi = self.of_task(theta, at[P:], *task)
+            total, theta = total + judged, phi if self.fault == "chained" else theta
         return total / T
 
     def of_task(self, theta, learned, xs, ys, xq, yq):
@@ -82,7 +84,7 @@ class Loop:
             phi = self.moved(phi, u, self.rate(k, learned), xs, ys, k, learned)
             weight = how["weights"][k] * (fault != "last" or k < K - 1)
             total = total + weight * self.scale("query") * self.of.loss(phi, xq, yq)
-        return total
+        return total, phi
 
     def rate(self, k, learned):
         alpha = self.how["alpha"]
