@@ -25,7 +25,9 @@ It may have, or is content with what `Experiment` has:
   choose the best meta-parameters by (none: the last ones are taken);
 - ``prepared()``, the settings once more, with what is to be known of the data, all errors raised
   before any work (the memory is looked at); ``about()``, what is said then (nothing);
-- ``finished(theta)``, the learner that is written (with its settings as provenance);
+- ``joined(theta)`` and ``parted(vector)``, all that is learned as one vector, and θ and the rate in
+  it (θ alone); ``inner``, the rate of training, and ``gradient()``: `rated.Rated` has all four;
+- ``finished(vector)``, the learner that is written (with its settings as provenance);
 - ``measure``, what validation measures (accuracy, or the loss); ``others()``, what belongs to the
   same run and is trained in folders inside it, as folds are (nothing);
 - ``tables(results)``, rows of CSV files that are written, by name (``results.csv``);
@@ -52,5 +54,5 @@ def found() -> dict[str, type[Experiment]]:
         for module in modules
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Experiment)
-        if kind.__module__ == module.__name__ != Experiment.__module__
+        if kind.__module__ == module.__name__ and hasattr(kind, "NAME")
     }

@@ -38,9 +38,19 @@ class Trained(NamedTuple, Generic[E]):
     state: State
 
     @property
-    def theta(self) -> Array:
-        """The meta-parameters that did best in validation, or the last ones."""
+    def vector(self) -> Array:
+        """All that was learned, as it did best in validation, or the last of it."""
         return self.state.theta if self.state.best is None else self.state.best
+
+    @property
+    def theta(self) -> Array:
+        """The meta-parameters in it."""
+        return self.experiment.parted(self.vector)[0]
+
+    @property
+    def alpha(self) -> Any:
+        """The inner learning rate, or rates, to adapt them by."""
+        return self.experiment.parted(self.vector)[1]
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,19 @@ class Experiment(ABC):
     def start(self, rng: np.random.Generator) -> Array:
         """Meta-parameters to begin with."""
         return self.model.init(rng, self.dtype)
+
+    @property
+    def inner(self) -> Any:
+        """The inner learning rate of training."""
+        return self.alpha
+
+    def joined(self, theta: Array) -> Array:
+        """All that is learned, in one vector: θ and, in some experiments, rates."""
+        return theta
+
+    def parted(self, vector: Array) -> tuple[Array, Any]:
+        """θ in such a vector, and the inner learning rate to adapt it by."""
+        return vector, self.alpha
 
     @abstractmethod
     def source(self) -> Source:

@@ -14,13 +14,13 @@ from ..data import omniglot
 from ..data.fewshot import FewShot, split_classes
 from ..data.tasks import Batch
 from ..engine.calls import adapt
-from ..learners.learner import Learner
 from ..network.convolution import ConvNet
 from ..network.mlp import MLP
 from ..network.network import Network
 from ..training.evaluation import accuracies, mean_and_interval
-from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator, steps_title
+from .experiment import LEARNERS, Array, Row, Trained, Validator, steps_title
 from .figures import COLOURS, FAINT, GREEN, INK, RED, figure, learning_curve, plain, write_figure
+from .rated import Rated
 from .settings import setting, settings
 
 STEPS = (0, 1, 2, 3, 10)  # shown; results.csv has all from 0 to 10
@@ -36,7 +36,7 @@ LEARN2LEARN = {(False, 5, 1): "88.9"}
 
 
 @dataclass(frozen=True)
-class Omniglot(Experiment):
+class Omniglot(Rated):
     """Few-shot classification; the defaults are the MAML paper's (section 5.2 and appendix A).
 
     Notes
@@ -109,6 +109,12 @@ class Omniglot(Experiment):
     # never continued or tested on any but its own.
     checksum: int = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_alpha and (self.learned or self.adapt != "all" or self.momentum):
+            raise ValueError("test-alpha is one rate; want it with rates 'fixed', adapt 'all' and "
+                             "no momentum")  # fmt: skip
+
     @property
     def model(self) -> Network:
         """The network that is trained."""
@@ -118,14 +124,10 @@ class Omniglot(Experiment):
             return ConvNet(image, tuple((n, 3, 2) for n in self.filters), self.ways, *kind)
         return MLP((math.prod(image), *self.hidden, self.ways), *kind)
 
-    @property
-    def rate(self) -> float:
-        """The inner learning rate of the finished learner."""
-        return self.test_alpha or self.alpha
-
-    def finished(self, theta: Array) -> Learner:
-        """What the run's ``learner.npz`` holds: with that rate."""
-        return dataclasses.replace(super().finished(theta), alpha=self.rate)
+    def parted(self, vector: Array) -> tuple[Array, Any]:
+        """θ, and the rate or rates of the finished learner."""
+        theta, alpha = super().parted(vector)
+        return theta, self.test_alpha or alpha
 
     @property
     def workers(self) -> int:
@@ -188,8 +190,9 @@ class Omniglot(Experiment):
         source = self.tasks_from(self.images()[1], VALIDATION_TASKS, self.shots)
         tasks = source(np.random.default_rng([self.seed, 1]))
 
-        def accuracy(theta: Array) -> float:
-            return float(accuracies(self.model, theta, tasks, self.rate, TEST_STEPS)[-1].mean())
+        def accuracy(vector: Array) -> float:
+            theta, alpha = self.parted(vector)
+            return float(accuracies(self.model, theta, tasks, alpha, TEST_STEPS)[-1].mean())
 
         return accuracy
 
@@ -279,9 +282,7 @@ def accuracies_on_fresh_tasks(one: Trained[Omniglot], seed: int) -> Array:
     rng = np.random.default_rng([seed, 2])
     return np.concatenate(
         [
-            accuracies(
-                one.experiment.model, one.theta, source(rng), one.experiment.rate, max(STEPS)
-            )
+            accuracies(one.experiment.model, one.theta, source(rng), one.alpha, max(STEPS))
             for _ in range(TEST_TASKS // CHUNK)
         ],
         axis=1,
@@ -323,7 +324,7 @@ def one_task(one: Trained[Omniglot], run: Path, seed: int) -> Path:
     drawings = {"support": support.x[:: experiment.shots], "query": query.x[:: experiment.shots]}
     verdicts = [np.ones(experiment.ways, bool)] * 2
     for steps in (0, TEST_STEPS):
-        phi = adapt(experiment.model, one.theta, support, experiment.rate, steps)
+        phi = adapt(experiment.model, one.theta, support, one.alpha, steps)
         if not np.isfinite(phi).all():  # it ran away: there is nothing to show
             continue
         taken = experiment.model.predict(phi, query.x).argmax(-1)[:: experiment.shots]

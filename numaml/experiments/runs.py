@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.kept import kept_alpha
 from ..engine.shards import sharded
 from ..files.lock import locked
 from ..files.names import described, name_of
@@ -124,7 +125,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
     """
     source, validator, scores = experiment.source(), experiment.validator(), list[float]()
     rng = np.random.default_rng(experiment.seed)
-    start = experiment.start(rng)
+    start = experiment.joined(experiment.start(rng))
     with locked(folder):
         _refuse_overwriting(folder, resume)
         _refuse_going_back(folder, experiment.iterations)
@@ -134,7 +135,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
                 experiment.model,
                 start,
                 source,
-                alpha=experiment.alpha,
+                alpha=experiment.inner,
                 steps=0 if experiment.learner == "pretrained" else experiment.steps,
                 iterations=experiment.iterations,
                 beta=experiment.beta,
@@ -148,7 +149,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
                 validate=_noting(scores, validator) if validator else None,
                 progress=lambda iteration, value: progress(iteration, value, *scores[-1:]),
             )
-        experiment.finished(Trained(experiment, state).theta).save(folder / LEARNER)
+        experiment.finished(Trained(experiment, state).vector).save(folder / LEARNER)
     return state
 
 
@@ -164,8 +165,7 @@ def _taken(experiment: Experiment) -> Iterator[Callable[..., Any]]:
 
 def _gradient(experiment: Experiment, executor: Any = None) -> Callable[..., Any]:
     """It, or for want of an executor its name."""
-    gradient = experiment.gradient()
-    several = experiment.workers > 1
+    gradient, several = experiment.gradient(), experiment.workers > 1
     return sharded(executor, experiment.workers, gradient) if several else gradient
 
 
@@ -236,10 +236,11 @@ def _load(run: Path, name: str, changes: dict[str, Any]) -> dict[str, Trained[An
     trained = {}
     for folder in (run, *(one for one in beside if os.path.lexists(one / CHECKPOINT))):
         one, state = dataclasses.replace(read(folder, name), **changes), State.load(folder)
-        if len(state.theta) != one.model.size:
+        size = len(one.joined(np.ones(one.model.size)))
+        if len(state.theta) != size:
             raise ValueError(
                 f"{folder / CHECKPOINT} has theta of {len(state.theta)} numbers, and "
-                f"{folder / CONFIG} a network of {one.model.size}; want both of one run"
+                f"{folder / CONFIG} wants {size}; want both of one run"
             )
         _check_agrees(one, state, folder)
         trained[one.learner] = Trained(one, state)
@@ -250,7 +251,8 @@ def _check_agrees(one: Experiment, state: State, folder: Path) -> None:
     """Refuse settings by which the checkpoint was not trained."""
     outer = one.outer()
     said = {
-        "alpha": one.alpha, "beta": one.beta, "every": one.every, "dtype": one.dtype,
+        "alpha": kept_alpha(one.inner, state.theta), "beta": one.beta, "every": one.every,
+        "dtype": one.dtype,
         "steps": 0 if one.learner == "pretrained" else one.steps, "model": described(one.model),
         "gradient": name_of(_gradient(one)), "decay": one.iterations if one.decay else None,
         "outer": None if outer is None else name_of(outer),

@@ -14,8 +14,9 @@ from ..data.tasks import Batch
 from ..engine.calls import adapt
 from ..network.mlp import MLP
 from ..training.evaluation import evaluate, mean_and_interval
-from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator, steps_title
+from .experiment import LEARNERS, Array, Row, Trained, Validator, steps_title
 from .figures import COLOURS, FAINT, INK, figure, learning_curve, plain, write_figure
+from .rated import Rated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ PICTURE_TASKS = ((4.0, 0.6), (2.0, 2.4))  # (amplitude, phase): far apart, so th
 
 
 @dataclass(frozen=True)
-class Sinusoid(Experiment):
+class Sinusoid(Rated):
     """Few-shot regression; the defaults are the MAML paper's (section 5.1)."""
 
     NAME = "sinusoid"
@@ -68,9 +69,10 @@ class Sinusoid(Experiment):
             np.random.default_rng([self.seed, 3])
         )
 
-        def score(theta: Array) -> float:
+        def score(vector: Array) -> float:
+            theta, alpha = self.parted(vector)
             with np.errstate(all="ignore"):
-                errors = evaluate(self.model, theta, tasks, self.alpha, max(STEPS))[1:]
+                errors = evaluate(self.model, theta, tasks, alpha, max(STEPS))[1:]
             return -float(np.where(errors < AWAY, errors, AWAY).mean())
 
         return score
@@ -111,7 +113,7 @@ class Sinusoid(Experiment):
 def errors_on_fresh_tasks(one: Trained[Sinusoid], shots: int, seed: int) -> Array:
     """Squared error after 0 … 10 steps on fresh tasks, (11, 600); the same tasks for a seed."""
     tasks = Sinusoids(TEST_TASKS, shots, TEST_QUERIES)(np.random.default_rng([seed, shots, 1]))
-    return evaluate(one.experiment.model, one.theta, tasks, one.experiment.alpha, max(STEPS))
+    return evaluate(one.experiment.model, one.theta, tasks, one.alpha, max(STEPS))
 
 
 def _cell(row: Row) -> str:
@@ -166,7 +168,7 @@ def _panel(
     grid = np.linspace(-5, 5, 401)[:, None]
     curve = sinusoid(*truth, grid)
     axes.plot(grid, curve, color=INK, linewidth=1.2, label="true curve")
-    model, theta, alpha = one.experiment.model, one.theta, one.experiment.alpha
+    model, theta, alpha = one.experiment.model, one.theta, one.alpha
     errors = []
     for steps, style in ((0, ":"), (1, "--"), (10, "-")):
         label = "before adaptation" if not steps else f"after {steps} step{'s'[: steps > 1]}"

@@ -1,8 +1,9 @@
 """A trained learner: meta-parameters with all that adapting them needs, in memory and as a file.
 
 The file is an archive (`numaml.files.archive`) of two arrays, ``learner`` (a description, JSON in
-UTF-8) and ``theta``. Every byte of it follows from the learner, and `Learner.load` takes nothing
-that differs in one bit from what `Learner.save` would write.
+UTF-8) and ``theta``; and ``alpha``, where each parameter has a rate of its own. Every byte of it
+follows from the learner, and `Learner.load` takes nothing that differs in one bit from what
+`Learner.save` would write.
 """
 
 from __future__ import annotations
@@ -63,8 +64,7 @@ class Learner:
         Meta-parameters. A copy is kept, which is read-only.
     alpha : float, or a structure of rates
         Inner learning rate, as for `numaml.adapt`. A structure is kept with every kind named, in
-        numbers, lists and dicts; with rates of its own for each step, it wants as many steps. A
-        file holds rates for each of some 180 000 parameters.
+        numbers, lists and dicts; with rates of its own for each step, it wants as many steps.
     steps : int
         Inner steps K that `adapt` takes if it is not told otherwise. At most as many as take some
         ten seconds.
@@ -201,7 +201,7 @@ class Learner:
         """
         from ..files.whole import write_whole
 
-        content = _archived(_description(self), self.theta)
+        content = _archived(_description(self), self.theta, _apart(self.alpha)[1])
         _read(BytesIO(content))  # nothing is written that could not be read again
         write_whole(Path(path), content)
 
@@ -464,7 +464,7 @@ def _description(learner: Learner) -> bytes:
     version = next(number for number, kind in FORMATS.items() if isinstance(model, kind))
     network = {name: getattr(model, name) for name in _fields(version)}
     values = (
-        learner.theta.dtype.name, learner.alpha, learner.steps,
+        learner.theta.dtype.name, _apart(learner.alpha)[0], learner.steps,
         scaling and {name: array.tolist() for name, array in scaling._asdict().items()},
         None if classes is None else classes.tolist(), learner.provenance,
     )  # fmt: skip
@@ -482,8 +482,14 @@ def _read(file: BinaryIO) -> Learner:
     """A learner, if the bytes are those that are written of it."""
     text = text_of(file, "learner", LONGEST)
     dtype, arguments = _parse(text)
-    layout = {"learner": (np.uint8, len(text)), "theta": (dtype, arguments["model"].size)}
-    learner = Learner(theta=arrays_of(file, layout)["theta"], **arguments)
+    size, rates = arguments["model"].size, _of_parameters(arguments["alpha"])
+    layout: dict[str, Any] = {"learner": (np.uint8, len(text)), "theta": (dtype, size)}
+    if rates is not None and rates["parameters"] is None:
+        layout["alpha"] = np.float64, size
+    arrays = arrays_of(file, layout)
+    if "alpha" in arrays:
+        rates["parameters"] = arrays["alpha"].tolist()
+    learner = Learner(theta=arrays["theta"], **arguments)
     if _description(learner) != text:
         raise ValueError("its description is not as Learner.save writes it; save the learner anew")
     return learner
@@ -518,6 +524,22 @@ def _fields(version: int) -> tuple[str, ...]:
     return tuple(one.name for one in fields(FORMATS[version]))  # type: ignore[arg-type]  # dataclasses
 
 
-def _archived(text: bytes, theta: Array) -> bytes:
+def _of_parameters(alpha: Any) -> Any:
+    """In a structure the dict with the rates of each parameter, if it is the same at all steps."""
+    rates = alpha.get("rates", alpha) if isinstance(alpha, dict) else None
+    return rates if isinstance(rates, dict) and "parameters" in rates else None
+
+
+def _apart(alpha: Any) -> tuple[Any, Array | None]:
+    """A structure without the rates of each parameter, and these: they are an array of the file."""
+    rates = _of_parameters(alpha)
+    if rates is None or not isinstance(rates["parameters"], list):
+        return alpha, None
+    told = {"parameters": None}
+    return {**alpha, "rates": told} if "rates" in alpha else told, np.array(rates["parameters"])
+
+
+def _archived(text: bytes, theta: Array, rates: Array | None = None) -> bytes:
     """The whole file."""
-    return archive({"learner": np.frombuffer(text, np.uint8), "theta": theta})
+    arrays = {"learner": np.frombuffer(text, np.uint8), "theta": theta}
+    return archive(arrays if rates is None else {**arrays, "alpha": rates})

@@ -38,6 +38,7 @@ LEARNERS = {
     "small": SMALL,
     "float64, units": Learner(MLP((4, 5, 2)), MLP((4, 5, 2)).init(0), 1 / 3, 0, UNITS),
     "rates": Learner(MLP((1, 2)), SMALL.theta, [(0.1,), np.float32([0.1, -1, 0.3, 2e-9])], 2),
+    "rates of parameters": Learner(MLP((1, 2)), SMALL.theta, np.array([0.1, 1, 1e-300, -2 / 3]), 2),
     "rates, carried": Learner(
         MLP((1, 2)), SMALL.theta, {"rates": ((None, -0.3),), "momentum": 0.9, "pull": 1}, 2
     ),

@@ -1,0 +1,70 @@
+"""Rates from the command line: trained, kept in the learner, evaluated."""
+
+import numpy as np
+import pytest
+
+import numaml
+from numaml import family
+from numaml.command import main as cli
+from numaml.experiments import runs
+from numaml.experiments.omniglot import Omniglot
+from numaml.experiments.sinusoid import Sinusoid
+
+LITTLE = ["--tasks", "2", "--shots", "3", "--queries", "4", "--hidden", "5", "4", "--every", "4"]
+
+
+def train(folder, iterations, *options):
+    options = [*LITTLE, "--iterations", str(iterations), "--alone", *options]
+    assert cli.main(["train", "sinusoid", "--out", str(folder), *options]) == 0
+
+
+def test_learned_rates_from_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("numaml.experiments.sinusoid.TEST_TASKS", 6)
+    options = ["--rates", "tensor", "--adapt", "body", "--momentum", "0.5", "--steps", "2",
+               "--weights", "multi-step"]  # fmt: skip
+    train(tmp_path / "run", 8, *options)
+    (one,) = runs.load(tmp_path / "run").values()
+    state, model = one.state, one.experiment.model
+    assert len(state.theta) == model.size + 4 + 1
+    assert (one.vector[model.size :] != 1).all()
+    learner = numaml.Learner.load(tmp_path / "run" / "learner.npz")
+    theta, alpha = family.parted(model, one.vector, one.experiment.inner, 2)
+    assert learner.theta.tobytes() == theta.tobytes()
+    assert learner.alpha["momentum"] == alpha["momentum"] != 0.5
+    assert learner.alpha["rates"]["layers"][2] is None
+    assert state.settings["gradient"].startswith("Exact(learned=True, weights=MultiStep(epoch=1")
+    told = capsys.readouterr().out
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+    assert told.split("5-shot test")[1][:60] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "inner", "learned", "gradient"),
+    [
+        ({}, 0.01, False, "meta_gradient"),
+        ({"learner": "first-order"}, 0.01, False, "first_order_meta_gradient"),
+        ({"adapt": "head"}, (None, None, 0.01), False, "meta_gradient"),
+        ({"rates": "parameter"}, {"parameters": 0.01}, True, "Exact"),
+        ({"rates": "one", "learner": "first-order"}, 0.01, True, "FirstOrder"),
+        ({"rates": "one", "learner": "pretrained"}, 0.01, False, "meta_gradient"),
+        ({"weights": "multi-step", "steps": 2}, 0.01, False, "Exact"),
+        ({"momentum": 0.9}, {"rates": 0.01, "momentum": 0.9}, False, "meta_gradient"),
+    ],
+)
+def test_settings_are_rates(settings, inner, learned, gradient):
+    one = Sinusoid(**settings)
+    assert (one.inner, one.learned) == (inner, learned)
+    taken = one.gradient()
+    assert (getattr(taken, "__name__", None) or type(taken).__name__) == gradient
+    theta = one.start(np.random.default_rng(0))
+    again, _ = one.parted(one.joined(theta))
+    assert again.tobytes() == theta.tobytes()
+
+
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(ValueError, match="want adapt 'all'"):
+        Sinusoid(rates="parameter", adapt="head")
+    with pytest.raises(ValueError, match="test-alpha is one rate"):
+        Omniglot(test_alpha=0.1, rates="one")
+    assert Omniglot(test_alpha=0.25).parted(np.ones(3))[1] == 0.25
+    assert Omniglot().parted(np.ones(3))[1] == 2.0
