@@ -103,6 +103,20 @@ def test_complex_steps(handled, norm, loss):
     assert abs(first_order @ v - want) > 1e6 * PROMISED * np.linalg.norm(gradient)
 
 
+@pytest.mark.parametrize(
+    "alpha", [[0.5, 0.1], (0.4, None, 0.2, (None, 0.1)), [0.3, (None, None, 0.2, 0.1)]]
+)
+def test_rates_of_any_structure(handled, alpha):
+    """For each step, for each layer, and layers that no step moves."""
+    model = net(norm="batch")
+    theta, tasks, v = model.init(0), tasks_for(model), direction(model)
+    gradient = numaml.meta_gradient(model, theta, tasks, alpha, 2)[1]
+    want = complex_step(lambda p: numaml.meta_value(model, p, tasks, alpha, 2), theta, v)
+    assert abs(gradient @ v - want) < PROMISED * np.linalg.norm(gradient)
+    one = numaml.meta_gradient(model, theta, tasks, 0.3, 2)[1]
+    assert abs(one @ v - want) > 1e6 * PROMISED * np.linalg.norm(gradient)
+
+
 def elements(rng, *shape):
     flat = [Mod(n) for n in rng.integers(Mod.p, size=int(np.prod(shape))).tolist()]
     return np.array(flat, object).reshape(shape)
