@@ -109,7 +109,7 @@ class Transposed(Convolution):
         return self.G.scattered(c, self.W)  # (C1)
 
 
-@lru_cache(256)
+@lru_cache(64)
 def reads(G: Patches) -> Array:
     """The pixel of every spot of every patch, H·W for what is beyond the edge."""
     found = []
@@ -122,7 +122,7 @@ def reads(G: Patches) -> Array:
     return _kept(np.where(inside, down * G.width + right, G.height * G.width).ravel())
 
 
-@lru_cache(256)
+@lru_cache(64)
 def readers(G: Patches) -> Array:
     """The spots that read every pixel, (times, H·W); behind the last spot there is a zero."""
     pixel, pixels = reads(G), G.height * G.width
