@@ -215,6 +215,7 @@ def gathered(
         method=", ".join(dict.fromkeys(probe.method for probe in probes)),
         step=min(d.step for d in found),
         kinks=sum(bool(np.any(d.kink)) for d in found),
+        infinite=any(probe.infinite for probe in probes),
         coarse=eps > DOUBLE or any(probe.coarse for probe in probes),
         notes=tuple(dict.fromkeys(notes)),
     )

@@ -63,6 +63,7 @@ class Evidence(NamedTuple):
     mistakes: Callable[[], Iterable[tuple[str, list[Array]]]] = tuple
     counts: Mapping[str, int] = {}
     kinks: int = 0  # directions in which the point sits on one
+    infinite: bool = False  # beside the point a function was
     coarse: bool = False  # computed in single precision, or as noisy as if
     notes: tuple[str, ...] = ()
 

@@ -213,7 +213,7 @@ class Probe:
     ) -> None:
         """``like`` probes another such function, so that its noise is known."""
         self.f = f if isinstance(f, Watched) else Watched(f, name)
-        self.x, self.name = x, name
+        self.x, self.name, self.infinite = x, name, False
         first = numbers(self.f(x), name, returned=True)
         self.shape, self.dtype = first.shape, first.dtype
         self.y = first.astype(float).ravel()
@@ -243,6 +243,7 @@ class Probe:
         y = np.array(self.f(x), float)
         if y.shape != self.shape:
             raise ValueError(f"{self.name} returned shape {self.shape}, and then {y.shape}")
+        self.infinite = self.infinite or not np.isfinite(y).all()
         return y.ravel()
 
     def at(self, t: float, v: Array) -> Array:

@@ -281,10 +281,12 @@ def _why_unclear(evidence: Evidence, blocks: tuple[Block, ...]) -> str:
     if not hidden:
         return "the derivative is zero as far as can be seen: nothing to compare with"
     lost = [part.name for part in evidence.parts if not np.isfinite(part.want + part.error).all()]
-    if lost:
+    if lost and evidence.infinite:
         return (
             f"beside the point the function is NaN or infinite: no derivative in {', '.join(lost)}"
         )
     what = "a kink is in, or noise" if evidence.kinks else "noise"
     reason = f"{what} is above {100 * RESOLUTION:g} % of the derivative in {', '.join(hidden)}"
+    if lost:
+        reason = f"no difference settles in {', '.join(lost)}: a kink close by, or noise"
     return _in_float64(evidence, reason) if evidence.coarse else reason

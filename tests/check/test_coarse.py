@@ -98,6 +98,26 @@ def test_a_kink_is_named_where_there_is_one(wrap, scale):
     assert check.derivative(wrap(f), point, np.array([1.0, 0.0])).kink is True
 
 
+@pytest.mark.parametrize(("seed", "steps"), [(9, 0), (16, 1), (31, 0)])
+def test_where_nothing_settles_the_function_is_not_called_infinite(seed, steps):
+    """Biases of 0 behind an input of 0: kinks of several units close by, which hide one another."""
+    rng = np.random.default_rng(seed)
+    model = numaml.MLP((2, 6, 1), "relu")
+    x, y = rng.normal(size=(3, 4, 2)).astype("f4"), rng.normal(size=(3, 4, 1)).astype("f4")
+    x[0, 0] = 0
+    theta, batch = model.init(rng, np.float32), numaml.Batch(x, y)
+    tasks = numaml.Tasks(batch, batch)
+    gradient = numaml.meta_gradient(model, theta, tasks, 0.1, steps)[1]
+
+    def value(p):
+        return numaml.meta_value(model, p, tasks, 0.1, steps)
+
+    report = check.meta_gradient(real(value), gradient, theta, blocks=check.blocks(model.sizes))
+    assert report.verdict == "cannot tell"
+    assert "infinite" not in str(report)
+    assert "use float64 (no difference settles in" in report.notes[-1]
+
+
 @pytest.mark.parametrize("wrap", [lambda f: f, real], ids=["complex", "real"])
 @pytest.mark.parametrize("distance", [1e-1, 1e-3, -1e-4, 1e-5, -1e-6, 1e-7, -1e-8, 1e-9, 1e-11])
 def test_a_kink_beside_the_point_is_none_at_it(distance, wrap):
