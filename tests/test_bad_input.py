@@ -1,6 +1,8 @@
 """Bad input is refused before any work, and the message says got, wanted, fix."""
 
+from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,7 +135,7 @@ BAD = {
     "query outputs": (lambda: Tasks(tasks(), tasks(n_out=1)), ValueError, r"y has shape"),
     "query without tasks": (lambda: Tasks(tasks(), tasks(lead=())), ValueError, r"want the same"),
     "arrays for batches": (lambda: Tasks(X, Y), TypeError, r"support is ndarray; want a Batch"),
-    "no sinusoids": (lambda: numaml.Sinusoids(tasks=0), ValueError, r"tasks is 0; want at least 1"),
+    "no sinusoids": (lambda: numaml.Sinusoids(tasks=0), ValueError, "tasks is 0; want an integer"),
 }  # fmt: skip
 
 
@@ -191,3 +193,215 @@ def test_bad_arguments_of_the_meta_functions(function, change, error, message):
     data = both.support if function is numaml.adapt else both
     with pytest.raises(error, match=message):
         function(MODEL, arguments["theta"], data, arguments["alpha"], arguments["steps"])
+
+
+# What takes alpha and theta of `meta_gradient`, wherever it is.
+ENTRIES = {
+    **{function.__name__: lambda theta, alpha, f=function: f(
+        MODEL, theta, tasks() if f is numaml.adapt else Tasks(tasks(), tasks(8)), alpha, 1)
+       for function in (*FUNCTIONS, numaml.evaluate)},
+    "train": lambda theta, alpha: numaml.train(
+        MODEL, theta, lambda _: Tasks(tasks(), tasks()), alpha=alpha, steps=1, iterations=1),
+    "Learner": lambda theta, alpha: numaml.Learner(MODEL, theta, alpha, 1),
+    "plan": lambda theta, alpha: numaml.engine.plan(
+        MODEL, theta, Tasks(tasks(), tasks()), alpha, 1),
+}  # fmt: skip
+NO_ALPHA = {
+    "beyond floats": (10**400, "want a finite number >= 0"),
+    "a fraction beyond floats": (Fraction(10**400), "want a finite number >= 0"),
+    "half": (np.float16(0.5), "want one real number"),
+    "more digits": (np.longdouble(0.5), "want one real number"),
+    "decimal": (Decimal("0.5"), "want one real number"),
+    "an array": (np.array(0.5), "want one real number"),
+}
+
+
+@pytest.mark.parametrize("what", NO_ALPHA)
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_what_is_no_alpha_is_none_anywhere(entry, what):
+    alpha, message = NO_ALPHA[what]
+    with pytest.raises(
+        (ValueError, TypeError), match=f"alpha is .*; ({message}|want a real number)"
+    ):
+        ENTRIES[entry](THETA, alpha)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_alpha_beyond_float32_is_named(entry):
+    with pytest.raises(ValueError, match=r"alpha is 1e\+300, beyond theta's float32"):
+        ENTRIES[entry](THETA.astype(np.float32), 1e300)
+    with pytest.raises(ValueError, match=r"beta is 1000.*; want an outer learning rate > 0"):
+        numaml.train(MODEL, THETA, None, alpha=0.1, steps=1, iterations=1, beta=10**400)
+
+
+BATCHES = {
+    "Tasks": Tasks(tasks(), tasks()), "a pair": (X, Y), "nothing": None, "an array": X,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BATCHES)
+def test_what_is_no_batch(what):
+    for call in (
+        lambda batch: numaml.adapt(MODEL, THETA, batch, 0.1, 1),
+        lambda batch: MODEL.value(THETA, batch),
+        lambda batch: MODEL.linearize(THETA, batch),
+        lambda batch: numaml.meta_value(
+            MODEL, THETA, SimpleNamespace(support=batch, query=tasks()), 0.1, 1
+        ),
+    ):
+        with pytest.raises(TypeError, match=r"got a \w+; want a numaml.Batch\(x, y\)"):
+            call(BATCHES[what])
+
+
+@pytest.mark.parametrize("dtype", [bool, int, np.float16, np.longdouble, object])
+def test_v_is_taken_as_theta_is(dtype):
+    _, _, hvp = MODEL.linearize(THETA, tasks())
+    with pytest.raises(TypeError, match=r"v (has dtype|holds)"):
+        hvp(np.ones(MODEL.size).astype(dtype))
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_numbers_that_nobody_looked_at_are_looked_at(name):
+    """A batch need not be numaml's own; then its numbers are looked at in every call."""
+    loose = SimpleNamespace(**{"x": X, "y": Y, name: NAN})
+    for call in (
+        lambda: MODEL.value(THETA, loose),
+        lambda: MODEL.linearize(THETA, loose),
+        lambda: numaml.adapt(MODEL, THETA, loose, 0.1, 1),
+        lambda: numaml.meta_gradient(
+            MODEL, THETA, SimpleNamespace(support=tasks(), query=loose), 0.1, 1
+        ),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}\[1, 2, 0\] is nan"):
+            call()
+    masked = SimpleNamespace(x=X, y=np.ma.masked_equal(C, 1))
+    with pytest.raises(TypeError, match="y is a masked array"):
+        CLASSIFIER.value(np.zeros(CLASSIFIER.size), masked)
+
+
+def test_lifted_parameters_are_predicted_with_by_the_same_checks():
+    model = MLP((40, 300, 50, 3))
+    batch = Batch(np.ones((20, 3, 40)), np.ones((20, 3, 3)))
+    theta, _ = model.lift(model.init(0), batch)
+    assert type(theta) is not np.ndarray
+    with pytest.raises(ValueError, match=r"x\[0, 0, 0\] is nan"):
+        model.predict(theta, np.where(np.arange(40) == 0, np.nan, batch.x))
+    with pytest.raises(TypeError, match="x is a masked"):
+        model.predict(theta, np.ma.masked_greater(batch.x, 2))
+
+
+LARGE = np.full((5, 7, 2), 2**24 + 1)
+
+
+def test_integers_that_thetas_dtype_does_not_tell_apart():
+    single = THETA.astype(np.float32)
+    for batch in (Batch(LARGE, Y), Batch(X, -LARGE)):
+        with pytest.raises(ValueError, match=r"\[0, 0, 0\] is -?16777217, and float32 tells"):
+            MODEL.value(single, batch)
+        assert np.isfinite(MODEL.value(THETA, batch)).all()
+    with pytest.raises(ValueError, match=r"is 9007199254740993, and float64 tells integers up to"):
+        MODEL.predict(THETA, np.full((5, 7, 2), 2**53 + 1))
+
+
+NO_RING = {
+    "a float": 0.5, "NaN": float("nan"), "nothing": None, "true": True, "a NumPy float":
+    np.float64(2), "a NumPy integer": np.int64(2), "text": "2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NO_RING)
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_what_is_of_no_ring_does_not_enter_exact_arithmetic(name, what):
+    model = MLP((2, 3, 2), "square")
+    theta, spoilt = fractions(model.size), np.array([[1, 2], [3, NO_RING[what]]], object)
+    batch = Batch(**{"x": np.eye(2, dtype=int), "y": np.eye(2, dtype=int), name: spoilt})
+    fine = Batch(np.eye(2, dtype=int), np.eye(2, dtype=int))
+    for call in (
+        lambda: model.value(theta, batch),
+        lambda: model.linearize(theta, batch),
+        lambda: numaml.meta_gradient(model, theta, Tasks(fine, batch), 1, 1),
+        lambda: numaml.evaluate(model, theta, Tasks(batch, fine), 1, 1),
+        lambda: model.predict(theta, spoilt),
+    ):
+        with pytest.raises(TypeError, match=rf"[xy] holds {type(NO_RING[what]).__name__} in an"):
+            call()
+    assert type(model.predict(theta, np.array([[1, 2]], object))[0, 0]) is Fraction
+    assert type(model.predict(theta, np.array([[1, 2]]))[0, 0]) is Fraction
+
+
+@pytest.mark.parametrize("alpha", ["1", True, 1.0, np.int64(1), np.array(Fraction(1))])
+def test_what_is_no_alpha_in_exact_arithmetic(alpha):
+    model = MLP((2, 3, 2), "square")
+    both = Tasks(*[Batch(np.eye(2, dtype=int), np.eye(2, dtype=int))] * 2)
+    with pytest.raises(TypeError, match=r"alpha is .*; want an element"):
+        numaml.meta_gradient(model, fractions(model.size), both, alpha, 1)
+
+
+COUNTS = {
+    "Sinusoids": lambda one: numaml.Sinusoids(tasks=one),
+    "FewShot": lambda one: numaml.FewShot(np.ones((40, 2)), np.repeat(range(8), 5), ways=one),
+    "Grouped": lambda one: numaml.Grouped(np.ones((9, 2)), np.ones(9), [1] * 9, shots=one),
+    "fit": lambda one: numaml.MAMLRegressor(tasks=one).fit(np.ones((9, 2)), np.ones(9), [1] * 9),
+    "split_classes": lambda one: numaml.split_classes(range(9), one, 1, 0),
+    "sharded": lambda one: numaml.sharded(None, one),
+    "iterations": lambda one: numaml.train(
+        MODEL, THETA, None, alpha=0.1, steps=1, iterations=one
+    ),
+    "width": lambda one: MLP((2, one, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [True, np.True_, 2.5, np.float64(3), "3", None, np.array([3])])
+@pytest.mark.parametrize("entry", COUNTS)
+def test_what_is_no_count_is_none_anywhere(entry, count):
+    with pytest.raises((TypeError, ValueError), match=r"want (an |a whole |)(integer|number)"):
+        COUNTS[entry](count)
+
+
+def test_what_is_no_scale():
+    for scale in (True, 1j, np.inf, np.array(1.0), "1"):
+        with pytest.raises((TypeError, ValueError), match=r"scale is .*; want (one real|a finite)"):
+            numaml.FewShot(np.ones((40, 2)), np.repeat(range(8), 5), scale=scale)
+
+
+def test_a_row_alone_is_not_adapted_by_nor_predicted_where_it_is_normalised_away():
+    model, one = MLP((2, 3, 2), norm="batch"), tasks(1)
+    for both in (Tasks(one, tasks()), Tasks(tasks(), one)):
+        for function in (numaml.meta_gradient, numaml.meta_value, numaml.evaluate):
+            with pytest.raises(ValueError, match=r"one row.*take more rows together, or norm"):
+                function(model, THETA, both, 0.1, 1)
+    with pytest.raises(ValueError, match="one row"):
+        numaml.adapt(model, THETA, one, 0.1, 1)
+    assert np.isfinite(numaml.adapt(MLP((2, 3, 2), norm="layer"), THETA, one, 0.1, 1)).all()
+
+
+RATES = {
+    "true in a pair": (({"W": 0.1, "b": True}, 0.1), "want a real number"),
+    "half": (((0.1, np.float16(0.5)), 0.1), "want a real number"),
+    "beyond floats": ((0.1, 10**400), "want a real number"),
+    "masked": (np.ma.masked_less(np.ones(MODEL.size), 2), "masked"),
+    "masked by name": ({"parameters": np.ma.masked_less(np.ones(MODEL.size), 2)}, "masked"),
+    "halves": (np.ones(MODEL.size, np.float16), "dtype float16"),
+    "more digits": (np.ones(MODEL.size, np.longdouble), "dtype (longdouble|float128)"),
+    "NaN": (np.where(np.arange(MODEL.size) == 3, np.nan, 1), r"alpha\[3\] is nan"),
+    "texts": (np.array(["1"] * MODEL.size), "dtype <U1"),
+}
+
+
+@pytest.mark.parametrize("what", RATES)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_rates_are_taken_as_one_rate_is(function, what):
+    alpha, message = RATES[what]
+    data = tasks() if function is numaml.adapt else Tasks(tasks(), tasks(8))
+    with pytest.raises((TypeError, ValueError), match=message):
+        function(MODEL, THETA, data, alpha, 1)
+
+
+def test_rates_beyond_theta_and_of_no_ring():
+    both = Tasks(tasks(), tasks(8))
+    with pytest.raises(ValueError, match="beyond theta's float32"):
+        numaml.meta_value(MODEL, THETA.astype("f4"), both, (1e300, 0.1), 1)
+    model, ones = MLP((2, 3, 2), "square"), Batch(np.eye(2, dtype=int), np.eye(2, dtype=int))
+    for alpha in (np.ones(model.size), np.ones(model.size, object) * 0.5, (0.5, Fraction(1, 2))):
+        with pytest.raises(TypeError, match=r"(alpha holds|a rate in alpha is 0.5, a) float"):
+            numaml.meta_gradient(model, fractions(model.size), Tasks(ones, ones), alpha, 1)

@@ -14,6 +14,7 @@ from ..data.given import cut, differing, listed
 from ..experiments import runs
 from ..experiments.experiment import Experiment
 from ..experiments.settings import settings
+from ..files.own import check_own
 from ..files.whole import write_table
 from ..learners.learner import Adapted, Learner
 from .options import reader
@@ -78,6 +79,8 @@ def _learner(path: Path) -> Learner:
     file = path / runs.LEARNER if path.is_dir() else path
     if path.is_dir() and not file.exists() and runs.is_run(path):
         raise FileNotFoundError(f"{file} is not there yet; {runs.how_to_finish(path)}")
+    if path.is_dir():
+        check_own(file)  # a name in a folder that others may have prepared is not followed
     return Learner.load(file)
 
 

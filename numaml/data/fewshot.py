@@ -2,15 +2,15 @@
 
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
 
-import math
 import operator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..network.settings import as_count, as_real, is_integer
 from . import given
-from .tasks import Batch, Tasks, at_least_1
+from .tasks import Batch, Tasks
 
 Array = np.ndarray[Any, Any]
 
@@ -81,6 +81,7 @@ class FewShot:
     _dtype: np.dtype[Any] = field(init=False, repr=False)  # of x as it is drawn
 
     def __post_init__(self) -> None:
+        given.same_rows(self.x, y=self.y)
         x, y = given.array(self.x, "x"), given.labels(self.y, "y")
         if x.dtype.kind == "O" or given.beyond(x, given.WHOLE):
             given.numbers(x, "x")  # says where
@@ -93,9 +94,8 @@ class FewShot:
                 f"x has shape {x.shape} and y {y.shape}; want (n, …) examples and (n,) labels"
             )
         for name in ("ways", "shots", "queries", "tasks"):
-            at_least_1(name, getattr(self, name))
-        if not math.isfinite(self.scale):
-            raise ValueError(f"scale is {self.scale}; want a finite number")
+            as_count(name, getattr(self, name))
+        as_real("scale", self.scale)
         labels, counts = np.unique(y, return_counts=True)
         self._check_counts(labels, counts)
         rows, starts = np.argsort(y, kind="stable"), np.cumsum(counts) - counts
@@ -123,7 +123,9 @@ class FewShot:
         """The examples in these rows (T, ways, n), those of class 0 first."""
         x = self.x.take(rows.reshape(self.tasks, -1), axis=0)
         y = np.broadcast_to(np.arange(self.ways)[:, None], rows.shape)
-        return Batch(np.multiply(x, self.scale, dtype=self._dtype), y.reshape(self.tasks, -1))
+        with np.errstate(under="ignore"):
+            x = np.multiply(x, self.scale, dtype=self._dtype)
+        return Batch(x, y.reshape(self.tasks, -1))
 
 
 def _drawn(x: Array) -> np.dtype[Any]:
@@ -204,6 +206,6 @@ def _count(name: str, said: Any, total: int) -> int:
         if not 0 <= said < 1:
             raise ValueError(f"{name} is {said}; want a whole number, or a share from 0 to 1")
         return round(float(said) * total)
-    if isinstance(said, (bool, np.bool_)) or not hasattr(said, "__index__"):
+    if not is_integer(said):
         raise TypeError(f"{name} is {said!r}; want a whole number, or a share such as 0.6")
     return operator.index(said)

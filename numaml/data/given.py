@@ -187,7 +187,7 @@ def labels(given: Any, name: str) -> Array:
     """
     made = _native(given, name)
     if made.ndim != 1:
-        return made
+        raise ValueError(f"{name} has shape {made.shape}; want (n,) labels, one for each row")
     items = list(given) if isinstance(given, (list, tuple)) else made.tolist()
     _refuse_missing(made, items, name)
     _refuse_kinds(items, name)
@@ -195,7 +195,8 @@ def labels(given: Any, name: str) -> Array:
     if counted or (made.dtype.kind not in "mM" and made.tolist() != items):
         made = np.empty(len(items), object)
         made[:] = items
-    if made.dtype.kind == "f" and (large := np.abs(made) >= WHOLE).any():
+    whole = 2.0 ** (np.finfo(made.dtype).nmant + 1) if made.dtype.kind == "f" else 0.0
+    if whole and (large := np.abs(made) >= whole).any():
         row = int(np.argmax(large))
         raise ValueError(
             f"{name}[{row}] is {made[row]}, where floats do not tell whole numbers apart; want "

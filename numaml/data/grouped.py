@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..network.settings import check_name
+from ..network.settings import as_count, check_name
 from . import given
 from .fewshot import distinct, split
 from .scaling import Scaling
@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
 CLASSES = 2**64  # integers that are classes are not converted
 FIRST = 8  # columns by which rows are put in order, if that is enough
 SUPPORTS = ("random", "first")
+TINY = 1e-150  # whose square is hardly a number
 IGNORED = float(np.finfo(np.float64).max)  # the scale of a column of x that never varied
 
 
@@ -93,10 +94,10 @@ class Grouped:
 
     def __post_init__(self) -> None:
         for name in ("shots", "queries", "tasks"):
-            if not hasattr(getattr(self, name), "__index__") or getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; want an integer >= 1")
+            as_count(name, getattr(self, name))
         check_name("small", self.small, ("drop", "error"))
         check_name("support", self.support, SUPPORTS)
+        given.same_rows(self.x, y=self.y, groups=self.groups)
         x = _x(self.x)
         y, groups = _y(self.y, len(x)), given.labels(self.groups, "groups")
         if groups.shape != (len(x),):
@@ -178,8 +179,6 @@ def split_groups(groups: Any, train: int, validation: int, seed: int) -> tuple[A
     (3, 1, 1)
     """
     groups = given.labels(groups, "groups")
-    if groups.ndim != 1:
-        raise ValueError(f"groups has shape {groups.shape}; want (n,), a label for each row")
     known, numbers = given.numbered(groups, "groups")
     parts = split(np.arange(len(known)), train, validation, seed, ("group", "groups"))
     first, second, third = (np.isin(numbers, part) for part in parts)
@@ -222,10 +221,11 @@ def standardise(x: Array, y: Array | None = None, n_out: int = 1) -> Scaling:
 def standardised(source: Grouped, scaling: Scaling | None, dtype: Any = np.float64) -> Grouped:
     """The same rows in standard units, numbers y too, as the network takes them."""
     x, y = source.x, source.y
-    if scaling is not None:
-        x = (x - scaling.x_mean) / scaling.x_scale
-        y = y if y.ndim == 1 else (y - scaling.y_mean) / scaling.y_scale
-    return replace(source, x=x.astype(dtype), y=y if y.ndim == 1 else y.astype(dtype))
+    with np.errstate(under="ignore"):  # a number too small to matter
+        if scaling is not None:
+            x = (x - scaling.x_mean) / scaling.x_scale
+            y = y if y.ndim == 1 else (y - scaling.y_mean) / scaling.y_scale
+        return replace(source, x=x.astype(dtype), y=y if y.ndim == 1 else y.astype(dtype))
 
 
 def only(source: Grouped, rows: Array, **changes: Any) -> Grouped:
@@ -244,8 +244,14 @@ def _moments(columns: Array, name: str, constant: float = 1.0) -> tuple[Array, A
             f"column {column} of {name} has numbers up to {abs(columns[:, column]).max():.3g}; "
             "want smaller ones: use another unit"
         )
-    # The deviation of equal numbers may be their mean's rounding, that of tiny ones may be 0.
-    varies = (columns.min(0) < columns.max(0)) & (scale > 0)
+    # The deviation of equal numbers may be their mean's rounding; squares of tiny ones are 0.
+    varies = columns.min(0) < columns.max(0)
+    if (tiny := varies & (scale < TINY)).any():
+        with np.errstate(under="ignore"):
+            away = columns[:, tiny] - mean[tiny]
+            unit = abs(away).max(0)
+            scale[tiny] = unit * (away / unit).std(0)
+        varies &= scale > 0
     return mean, np.where(varies, scale, constant)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .tasks import Batch, Tasks, at_least_1
+from ..network.settings import as_count
+from .tasks import Batch, Tasks
 
 Array = np.ndarray[Any, Any]
 
@@ -56,7 +57,7 @@ class Sinusoids:
 
     def __post_init__(self) -> None:
         for name in ("tasks", "shots", "queries"):
-            at_least_1(name, getattr(self, name))
+            as_count(name, getattr(self, name))
 
     def draw(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draw amplitudes and phases, each (T, 1, 1).

@@ -3,7 +3,7 @@
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,8 +46,10 @@ class Batch:
 
     x: Array
     y: Array
+    looked_at: ClassVar[bool] = True  # its numbers are finite: nobody looks at them again
 
     def __post_init__(self) -> None:
+        given.same_rows(self.x, y=self.y)
         x, y = _numbers(self.x, "x"), _numbers(self.y, "y")
         if x.ndim not in (2, 3):
             raise ValueError(f"x has shape {x.shape}; want (n, n_in), or (T, n, n_in) for T tasks")
@@ -109,8 +111,3 @@ def _numbers(array: Any, name: str) -> Array:
         where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         raise ValueError(f"{name}{list(where)} is {array[where]}; want finite numbers")
     return array
-
-
-def at_least_1(name: str, number: int) -> None:
-    if number < 1:
-        raise ValueError(f"{name} is {number}; want at least 1")

@@ -2,16 +2,20 @@
 
 import math
 import operator
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from ..maml import Lifting, Model, offers
-from ..weights.numbers import as_numbers
+from ..network.settings import as_count as as_count
+from ..network.settings import as_real as as_real
+from ..network.settings import is_integer
+from ..weights.numbers import NO_RING, as_numbers
 from .inner import checked_rates, varied
 
 Array = np.ndarray[Any, Any]
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
@@ -51,18 +55,21 @@ def checked_alpha(alpha: Any, theta: Array) -> Any:
     """The inner learning rate as a Python float, in exact arithmetic as it is, or an error."""
     if theta.dtype.hasobject:
         return _in_ring(alpha, theta)
-    if type(alpha) is not float and (not isinstance(alpha, Real) or isinstance(alpha, bool)):
-        raise TypeError(f"alpha is {alpha!r}; want one real number >= 0, or rates")
-    if not 0 <= float(alpha) < math.inf:
-        raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
-    return float(alpha)  # a NumPy float64 scalar would promote float32 arrays
+    # A NumPy float64 scalar would promote float32 arrays.
+    number = alpha if type(alpha) is float else as_real("alpha", alpha, " >= 0, or rates")
+    if not 0 <= number <= LARGEST:
+        if not 0 <= number < math.inf:
+            raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
+        if theta.dtype.char == "f":
+            raise ValueError(f"alpha is {alpha}, beyond theta's float32; want a smaller one")
+    return number
 
 
 def _in_ring(alpha: Any, theta: Array) -> Any:
     ring = type(theta[0])
-    if isinstance(alpha, (bool, float, complex, np.generic, type(None))):
+    if isinstance(alpha, NO_RING):
         raise TypeError(
-            f"alpha is {alpha!r}, a {type(alpha).__name__}, and theta holds {ring.__name__}; "
+            f"alpha is {alpha!r:.80}, a {type(alpha).__name__}, and theta holds {ring.__name__}; "
             "want an element of the same ring, e.g. Fraction(1, 10)"
         )
     return alpha
@@ -71,7 +78,7 @@ def _in_ring(alpha: Any, theta: Array) -> Any:
 def checked_steps(steps: Any) -> int:
     """The number of inner steps, or an error."""
     if type(steps) is not int:
-        if isinstance(steps, (bool, np.bool_, np.ndarray)) or not hasattr(steps, "__index__"):
+        if not is_integer(steps):
             raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
         steps = operator.index(steps)
     if steps < 0:

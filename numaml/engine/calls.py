@@ -9,7 +9,7 @@ import numpy as np
 from .. import maml
 from .arguments import checked, checked_tasks, number
 from .parts import in_parts, mean
-from .replayed import replayed
+from .replayed import looked_at, replayed
 
 Array = np.ndarray[Any, Any]
 
@@ -64,7 +64,9 @@ def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -
     """
     theta, S, alpha, steps = checked(model, theta, support, alpha=alpha, steps=steps)
     if not steps:
-        return np.broadcast_to(theta, np.shape(model.value(theta, S)) + theta.shape).copy()
+        with np.errstate(under="ignore"):
+            tasks = np.shape(looked_at(model).value(theta, S))
+        return np.broadcast_to(theta, tasks + theta.shape).copy()
     (phi,) = replayed(maml.adapted, model, theta, S, alpha, steps)
     return phi
 

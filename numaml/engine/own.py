@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..weights.numbers import check_numbers
+from .models import leaves, rebuilt
+from .recording import Unseen
+
 Array = np.ndarray[Any, Any]
 
 
@@ -22,21 +26,23 @@ class Own:
 
     def value(self, theta: Array, batch: Any) -> Any:
         """The model's loss."""
-        return _loss(self.model.value(_unwritable(theta), batch), theta, "value")
+        value = self.model.value(unwritable(theta), _unwritable(batch))
+        return _loss(value, theta, "value")
 
     def predict(self, theta: Array, x: Array) -> Any:
         """What the model predicts, if it can."""
-        return self.model.predict(_unwritable(theta), x)
+        return self.model.predict(unwritable(theta), unwritable(x))
 
     def linearize(self, theta: Array, batch: Any) -> tuple[Any, Array, Callable[[Array], Array]]:
         """The model's loss, gradient and Hessian product."""
-        value, gradient, hvp = _three(self.model.linearize(_unwritable(theta), batch))
+        given = self.model.linearize(unwritable(theta), _unwritable(batch))
+        value, gradient, hvp = _three(given)
         value = _loss(value, theta, "linearize's value")
         shape = np.shape(value) + theta.shape[-1:]
         gradient = _like(gradient, shape, theta, "linearize's gradient")
 
         def product(v: Array) -> Array:
-            return _like(hvp(_unwritable(v)), shape, theta, "hvp(v)")
+            return _like(hvp(unwritable(v)), shape, theta, "hvp(v)")
 
         return value, gradient, product
 
@@ -49,14 +55,33 @@ def _three(results: Any) -> tuple[Any, Any, Any]:
     return results
 
 
-def _unwritable(array: Array) -> Array:
+def unwritable(array: Array) -> Array:
+    """A view that nobody can write to."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
+def _unwritable(batch: Any) -> Any:
+    """A batch of arrays that cannot be written to; what is made of anything else stays as it is."""
+    found: list[Array] = []
+    try:
+        leaves(batch, found)
+    except Unseen:
+        return batch
+    return rebuilt(batch, map(unwritable, found))
+
+
 def _loss(value: Any, theta: Array, name: str) -> Any:
-    shape = np.shape(value)
+    shape, dtype = np.shape(value), np.asarray(value).dtype
+    wanted = {"c": "fiuc", "O": "Oi"}.get(theta.dtype.kind, "fiu")
+    if isinstance(value, (list, tuple, np.ma.MaskedArray)) or dtype.kind not in wanted:
+        raise TypeError(
+            f"{name} is {value!r:.80}; want a number like those of theta, {theta.dtype}, or an "
+            "array with one for each task"
+        )
+    if dtype.hasobject:
+        check_numbers(np.asarray(value), name)
     if len(shape) > 1 or (theta.ndim > 1 and shape != theta.shape[:1]):
         raise ValueError(
             f"{name} has shape {shape}; want one number, or one for each task of theta "

@@ -26,7 +26,7 @@ def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
 
     A model of one's own is looked at wherever it is run.
     """
-    looked_at = model if offers(model, Lifting) else Own(model)
+    own = looked_at(model)
     *batches, alpha, steps = rest
     if type(alpha) is not float:
         core, alpha = through(core, alpha)
@@ -37,9 +37,14 @@ def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
         except Unseen:
             pass
         else:
-            return STORE.run(key, lambda: _function(core, looked_at, *rest), arrays)
+            return STORE.run(key, lambda: _function(core, own, *rest), arrays)
     with np.errstate(under="ignore"):  # a number too small to matter
-        return _tuple(core(looked_at, theta, *rest))
+        return _tuple(core(own, theta, *rest))
+
+
+def looked_at(model: Any) -> Any:
+    """The model, held to what it promises if it does not look at its arguments itself."""
+    return model if offers(model, Lifting) else Own(model)
 
 
 def may_be_replayed(theta: Array) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..data.tasks import Batch, Tasks
 from ..files.names import name_of
+from ..network.settings import as_count
 from .calls import meta_gradient
 from .parts import bounds, mean
 
@@ -78,10 +79,7 @@ def sharded(executor: Executor, shards: int, gradient: MetaGradient = meta_gradi
     >>> bool(np.allclose(gradient, whole, rtol=1e-12, atol=1e-14))
     True
     """
-    if isinstance(shards, bool) or not hasattr(shards, "__index__"):
-        raise TypeError(f"shards is {shards!r}; want an integer >= 1")
-    if shards < 1:
-        raise ValueError(f"shards is {shards}; want an integer >= 1")
+    shards = as_count("shards", shards)
 
     def over_shards(
         model: Any, theta: Array, tasks: Tasks, alpha: Any, steps: int

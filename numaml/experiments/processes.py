@@ -46,9 +46,12 @@ def one_thread() -> Iterator[None]:
 @contextmanager
 def deaf() -> Iterator[None]:
     """Ctrl-C is for this process alone: one that begins here does not hear it before it listens."""
+    before = signal.getsignal(signal.SIGINT)
     try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not the main thread
+        if before is None:  # a handler that Python did not set, and could not set again
+            raise ValueError
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # or not the main thread
         yield
         return
     try:

@@ -19,7 +19,7 @@ from ..network.settings import check_name
 from ..training.outer import train
 from ..training.state import State
 from .held import MOST_CHOOSING, Held, drawn, error_after, rate_and_steps
-from .learner import Adapted, Learner
+from .learner import Adapted, Learner, check_kind
 from .scoring import adapted_predictions
 
 Array = np.ndarray[Any, Any]
@@ -256,8 +256,9 @@ class _Estimator:
         TypeError, ValueError, FloatingPointError
             As `adapt` and `predict`; and if no group has more than ``shots`` rows.
         """
+        given.same_rows(x, y=y, groups=groups)
         if groups is None:
-            return self._score(self._values(y), self.predict(x))
+            return self._score(self._known_targets(y), self.predict(x))
         self._fitted()
         return self._score(*adapted_predictions(self, x, y, groups))
 
@@ -501,9 +502,11 @@ class MAMLRegressor(_Estimator):
         true, predicted = (one.reshape(len(one), -1) for one in (true, predicted))
         if true.shape != predicted.shape:
             raise ValueError(f"y has shape {true.shape} and predictions {predicted.shape}")
-        left = ((true - predicted) ** 2).sum(0)
-        whole = ((true - true.mean(0)) ** 2).sum(0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
+            away = true - true.mean(0)
+            unit = abs(away).max(0)  # in whose squares nothing is lost
+            unit = np.where(unit > 0, unit, 1.0)
+            left, whole = (((one / unit) ** 2).sum(0) for one in (true - predicted, away))
             each = np.where(whole > 0, 1 - left / whole, np.where(left > 0, 0.0, 1.0))
         return float(each.mean())
 
@@ -598,9 +601,7 @@ class MAMLClassifier(_Estimator):
 
     def _values(self, y: Any) -> Array:
         y, classes = given.labels(y, "y"), self.classes_
-        text = classes is not None and classes.dtype.kind == "U"
-        if text and y.size and not isinstance(first := y.flat[0], str):
-            raise TypeError(f"y[0] is {first!r:.80}; want labels as in training, which is text")
+        check_kind(y, [] if classes is None else classes.tolist())
         return y
 
     def _score(self, true: Array, predicted: Array) -> float:

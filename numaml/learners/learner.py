@@ -38,6 +38,7 @@ Array = np.ndarray[Any, Any]
 FORMATS: dict[int, type[Network]] = {1: MLP, 2: ConvNet}
 FIELDS = ("dtype", "alpha", "steps", "scaling", "classes", "provenance")
 DTYPES = ("float32", "float64")
+NAMES = [f"scaling.{name}" for name in Scaling._fields]
 LONGEST = 1 << 22  # bytes of a description: names and scaling of some ten thousand columns
 # No file takes more memory than it weighs: in an array, every label takes as much as the longest.
 LONGEST_LABEL, LABELS = 1000, 1 << 22  # characters of one, and of all as an array
@@ -162,6 +163,7 @@ class Learner:
         array(['no', 'yes', 'yes'], dtype='<U3')
         """
         steps = self.steps if steps is None else _steps(steps, MOST_STEPS)
+        given.same_rows(x, y=y)
         x = self._inputs(x)
         flat = np.ndim(y) == 1
         targets = self._targets(y, len(x))
@@ -275,7 +277,7 @@ class Adapted:
     ----------
     learner : Learner
     phi : (P,) array
-        Adapted parameters.
+        Adapted parameters, read-only: of an array that is not, a copy is kept.
     flat : bool
         Whether y was (n,), as predictions then are.
     """
@@ -283,6 +285,17 @@ class Adapted:
     learner: Learner
     phi: Array
     flat: bool = False
+
+    def __post_init__(self) -> None:
+        phi = np.asarray(self.phi)
+        if phi.flags.writeable:
+            phi = phi.copy()
+            phi.setflags(write=False)
+        object.__setattr__(self, "phi", phi)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle is read-only as well."""
+        return type(self), (self.learner, self.phi, self.flat)
 
     def predict(self, x: Any) -> Array:
         """Predict y in the user's own units, or labels.
@@ -396,10 +409,11 @@ def _scaling(scaling: Any, model: Network) -> Scaling:
     if model.loss in OF_POLICIES:
         raise ValueError(f"scaling is for outputs in the units of y, not for {model.loss!r}")
     n_in, n_out = model.sizes[0], model.sizes[-1]
-    kept = Scaling(*(np.array(array, np.float64) for array in scaling))
+    numbers = (given.numbers(*one) for one in zip(Scaling(*scaling), NAMES, strict=True))
+    kept = Scaling(*(np.array(one, np.float64) for one in numbers))
     for name, array, n in zip(kept._fields, kept, (n_in, n_in, n_out, n_out), strict=True):
-        if array.shape != (n,) or not np.isfinite(array).all():
-            raise ValueError(f"scaling.{name} has shape {array.shape}; want ({n},) finite numbers")
+        if array.shape != (n,):
+            raise ValueError(f"scaling.{name} has shape {array.shape}; want ({n},)")
         if name.endswith("scale") and not (array > 0).all():
             raise ValueError(f"scaling.{name} is {array.min()} at its least; want numbers > 0")
         array.setflags(write=False)
@@ -435,23 +449,23 @@ def _classes(classes: Any, model: Network) -> Array:
 
 def _numbered(y: Array, classes: Array | None, n_out: int) -> Array:
     """Labels (n,) as the numbers of their outputs."""
-    if y.ndim != 1:
-        raise ValueError(f"y has shape {y.shape}; want (n,) labels")
-    if classes is None:
-        classes = np.arange(n_out)
-    named = classes.dtype.kind == "U"
-    if len(y) and y.dtype.kind not in ("UOT" if named else "iu"):
+    known = list(range(n_out)) if classes is None else classes.tolist()
+    check_kind(y, known)
+    place, labels = {label: number for number, label in enumerate(known)}, y.tolist()
+    for row, label in enumerate(labels):
+        if label not in place:
+            raise ValueError(f"y[{row}] is {_short(label)}; want one of {_short(known)}")
+    return np.array([place[label] for label in labels], np.intp)
+
+
+def check_kind(y: Array, known: list[Any]) -> None:
+    """Refuse labels of another kind than the known ones, though they may look the same."""
+    of_one_kind = isinstance(known[0], str) and all(isinstance(one, str) for one in y.tolist())
+    if len(y) and not of_one_kind and (isinstance(known[0], str) or y.dtype.kind not in "iu"):
         raise TypeError(
-            f"y has dtype {y.dtype}; want labels, each one of {_short(classes.tolist())}"
+            f"y has dtype {y.dtype} and {_short(y[0])} in it; want labels, each one of "
+            f"{_short(known)}"
         )
-    y = y.astype(str) if named else y
-    found = y[:, None] == classes
-    if not found.any(-1).all():
-        row = int(np.argmin(found.any(-1)))
-        raise ValueError(
-            f"y[{row}] is {_short(y[row].item())}; want one of {_short(classes.tolist())}"
-        )
-    return found.argmax(-1)
 
 
 def _description(learner: Learner) -> bytes:

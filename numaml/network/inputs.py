@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..weights.numbers import as_numbers
+from ..weights.numbers import as_numbers, check_numbers
+from ..weights.refusals import plain
+from .conversion import converted
 from .losses import OF_CLASSES, target_width
 
 Array = np.ndarray[Any, Any]
@@ -32,26 +34,9 @@ def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta
 
 def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
     """``array`` in θ's dtype if that loses no kind of number (complex, exact), else an error."""
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; want an array: fill or drop what is masked")
-    array = np.asarray(array)
-    if array.dtype == dtype:
+    if type(array) is np.ndarray and array.dtype == dtype:
         return array
-    exact = not dtype.hasobject or array.dtype.kind in "iu"
-    if array.dtype == np.longdouble or not (exact and np.can_cast(array.dtype, dtype, "same_kind")):
-        raise TypeError(
-            f"{name} has dtype {array.dtype} and theta {dtype}; want {name} to fit into theta's "
-            "dtype: convert one of them with .astype"
-        )
-    try:
-        with np.errstate(over="raise", under="ignore"):
-            return array.astype(dtype)
-    except FloatingPointError:
-        where = tuple(np.argwhere(abs(array) > np.finfo(dtype).max)[0].tolist())
-        raise ValueError(
-            f"{name}{list(where)} is {array[where]}, beyond theta's {dtype}; scale {name}, or take "
-            "theta in float64"
-        ) from None
+    return converted(array, dtype, name)
 
 
 def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
@@ -61,18 +46,26 @@ def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
             f"theta has dtype object and norm is {model.norm!r}; want floating-point theta: the "
             "square root in a normalisation has no exact value"
         )
-    x = as_inputs(batch.x, theta, model)
-    return Rows(x, as_targets(batch.y, x, model.sizes, model.loss))
+    try:
+        x, y = batch.x, batch.y
+    except AttributeError:
+        raise TypeError(f"got a {type(batch).__name__}; want a numaml.Batch(x, y)") from None
+    x = as_inputs(x, theta, model)
+    y = as_targets(y, x, model.sizes, model.loss)
+    if theta.dtype.hasobject or not getattr(batch, "looked_at", False):
+        check_numbers(x, "x")
+        check_numbers(y, "y")
+    return Rows(x, y)
 
 
 def alike(batches: list[Rows]) -> list[Rows]:
     """Batches with the same task axes: one that all tasks share is seen once by each."""
+    if len({batch.x.shape[:-2] for batch in batches}) < 2:
+        return batches
     leads = {batch.x.shape[:-2] for batch in batches} - {()}
     if len(leads) > 1:
         shapes = ", ".join(str(batch.x.shape) for batch in batches)
         raise ValueError(f"x has shapes {shapes}; want the same number of tasks in all")
-    if not leads:
-        return batches
     (lead,) = leads
     return [
         batch if batch.x.ndim > 2
@@ -89,8 +82,9 @@ def as_inputs(x: Any, theta: Array, model: Any) -> Array:
             f"x has shape {x.shape}; sizes={sizes} need (…, n, {sizes[0]}): rows are examples, "
             "columns features"
         )
-    lead = theta.shape[:-1] or x.shape[:-2]
-    return for_tasks(x, (*lead, *x.shape[-2:]), 2, "x", "theta", theta)
+    if theta.ndim == 1:
+        return x
+    return for_tasks(x, (*theta.shape[:-1], *x.shape[-2:]), 2, "x", "theta", theta)
 
 
 def not_alone(x: Array, model: Any) -> Array:
@@ -113,7 +107,7 @@ def as_targets(y: Any, x: Array, sizes: Sequence[int], loss: str) -> Array:
 
 def as_direction(v: Any, theta: Array, lead: tuple[int, ...], sizes: Sequence[int]) -> Array:
     """v for a Hessian-vector product: like θ, one row per task."""
-    v = as_vector(as_dtype(v, theta.dtype, "v"), theta.shape[-1], sizes, "v")
+    v = as_dtype(as_vector(v, theta.shape[-1], sizes, "v"), theta.dtype, "v")
     return for_tasks(v, (*lead, theta.shape[-1]), 1, "v", "theta", theta) if lead else v
 
 
@@ -132,7 +126,8 @@ def for_tasks(
 
 
 def _as_classes(y: Any, sizes: Sequence[int]) -> Array:
-    y = np.asarray(y)
+    if type(y) is not np.ndarray:
+        y = plain(y, "y")
     if y.dtype.kind not in "iu":
         raise TypeError(f"y has dtype {y.dtype}; cross_entropy wants integer classes")
     if y.min() < 0 or y.max() >= sizes[-1]:

@@ -34,8 +34,8 @@ class MLP(Network):
         ``N(a) = (a − mean) / √(variance + 1e-5)``, the variance being the plain mean of squares.
         "batch": over the examples of the batch at hand, per task and feature, in training *and* at
         test, as MAML's own code does; no running statistics exist, so a prediction depends on the
-        other examples in its batch. A batch of one example is mapped to b_l whatever it is, and
-        `predict` refuses it.
+        other examples in its batch. A batch of one example is mapped to b_l whatever it is: it has
+        a loss, but whoever predicts it, or adapts by it, refuses it.
         "layer": over the features of each example. Either has no parameters: b plays the part of
         the shift, and theta's layout does not change. A constant feature is mapped to b_l.
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..weights.factored import Layered, Outer, Vector, gradient, layers_of, lift
-from ..weights.numbers import as_numbers
+from ..weights.factored import Outer, Vector, gradient, layers_of, lift
+from ..weights.numbers import check_numbers
 from ..weights.theta import Array, Layers, Shapes, pack, size, unpack
 from . import inputs, settings
 from .activations import ACTIVATIONS, GAINS, Activation
@@ -151,12 +151,10 @@ class Network:
         """
         if isinstance(x, Lifted):
             return self._output(theta, x.x)
-        if not isinstance(theta, Layered):
-            theta = inputs.as_vector(theta, self.size, self.sizes)
-            x = self._input(
-                as_numbers(inputs.not_alone(inputs.as_inputs(x, theta, self), self), "x")
-            )
-        return self._output(theta, x)
+        theta = inputs.as_vector(theta, self.size, self.sizes)
+        x = inputs.not_alone(inputs.as_inputs(x, theta, self), self)
+        check_numbers(x, "x")
+        return self._output(theta, self._input(x))
 
     def value(self, theta: Any, batch: Any) -> Any:
         """Loss: a scalar, or (T,) for a stack of T tasks.
@@ -219,7 +217,7 @@ class Network:
             with np.errstate(under="ignore"):
                 return self._linearize(theta, batch)
         # Copies, for the product must be that of now whatever the caller's arrays become.
-        theta, (x, y) = self.checked(theta, batch)
+        theta, (x, y) = self._rows(theta, [batch])
         theta, rows = theta.copy(), Rows(x.copy(), y.copy())
         with np.errstate(under="ignore"):
             value, gradient, hvp = self._linearize(*self.lift(theta, rows))
@@ -247,10 +245,13 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If shapes, dtypes or classes do not fit.
+            If shapes, dtypes or classes do not fit, or norm is "batch" and one has a single row.
         """
-        theta = inputs.as_vector(theta, self.size, self.sizes)
-        return theta, *inputs.alike([inputs.as_rows(batch, theta, self) for batch in batches])
+        theta, *rows = self._rows(theta, batches)
+        if self.norm == "batch":
+            for batch in rows:
+                inputs.not_alone(batch.x, self)
+        return theta, *rows
 
     def lift(self, theta: Any, *batches: Any) -> tuple[Any, ...]:
         """Theta in the form that is fast to adapt on the first of the batches; and the batches.
@@ -274,7 +275,7 @@ class Network:
             If shapes, dtypes or classes do not fit.
         """
         if not all(isinstance(batch, Rows) for batch in batches) or not batches:
-            theta, *batches = self.checked(theta, *batches)  # type: ignore[assignment]  # a list
+            theta, *batches = self._rows(theta, batches)  # type: ignore[assignment]  # a list
         if not batches:
             return (theta,)
         rows = [Lifted(self._input(batch.x), batch.y) for batch in batches]
@@ -294,6 +295,11 @@ class Network:
         """
         width = sum(self.sizes[1:])
         return steps * (4 * n * width + min(self.size, steps * n * width)) + 4 * m * width
+
+    def _rows(self, theta: Any, batches: Sequence[Any]) -> tuple[Any, ...]:
+        """As `checked` gives them; a loss may be of a single row."""
+        theta = inputs.as_vector(theta, self.size, self.sizes)
+        return theta, *inputs.alike([inputs.as_rows(batch, theta, self) for batch in batches])
 
     def _columns(self, vector: Vector) -> tuple[list[Any], list[Any]]:
         """W and b of every layer, counted from 1, b as a row (…, 1, n_out)."""

@@ -1,4 +1,4 @@
-"""What a network is made of is checked here, once: every message says got, wanted, fix."""
+"""What a network is made of, and counts and names, checked in one place: got, wanted, fix."""
 
 import operator
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..weights.scalars import as_count as as_count
+from ..weights.scalars import as_real as as_real
+from ..weights.scalars import is_integer as is_integer
 from ..weights.theta import Shapes
 from .activations import ACTIVATIONS
 from .losses import LOSSES, OF_POLICIES
@@ -16,10 +19,9 @@ Array = np.ndarray[Any, Any]
 
 def as_sizes(sizes: Any) -> tuple[int, ...]:
     """Widths of the layers as a tuple of Python integers."""
-    try:
-        sizes = tuple(operator.index(width) for width in sizes)
-    except TypeError:
-        raise TypeError(f"sizes is {sizes!r}; want integers, e.g. (1, 40, 40, 1)") from None
+    if not isinstance(sizes, Iterable) or not all(map(is_integer, sizes := tuple(sizes))):
+        raise TypeError(f"sizes is {sizes!r:.200}; want integers, e.g. (1, 40, 40, 1)")
+    sizes = tuple(map(operator.index, sizes))
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes is {sizes}; want at least (n_in, n_out), each >= 1")
     return sizes
@@ -46,19 +48,17 @@ def as_convolutions(layers: Any) -> tuple[tuple[int, int, int], ...]:
 
 def as_outputs(n_out: Any) -> int:
     """The number of outputs as a Python integer."""
-    if isinstance(n_out, bool) or not hasattr(n_out, "__index__"):
-        raise TypeError(f"n_out is {n_out!r}; want an integer >= 1")
-    if n_out < 1:
-        raise ValueError(f"n_out is {n_out}; want an integer >= 1")
-    return operator.index(n_out)
+    return as_count("n_out", n_out)
 
 
 def _three(name: str, numbers: Any, wanted: str) -> tuple[int, int, int]:
     try:
-        first, second, third = map(operator.index, numbers)
+        first, second, third = numbers
     except (TypeError, ValueError):
-        raise TypeError(f"{name} is {numbers!r}; want {wanted}") from None
-    return first, second, third
+        raise TypeError(f"{name} is {numbers!r:.200}; want {wanted}") from None
+    if not all(map(is_integer, (first, second, third))):
+        raise TypeError(f"{name} is {numbers!r:.200}; want {wanted}")
+    return operator.index(first), operator.index(second), operator.index(third)
 
 
 def check_names(activation: Any, loss: Any, norm: Any, n_out: int) -> None:

@@ -91,6 +91,8 @@ def _along(core: Any, model: Model, theta: Array, S: Any, Q: Any, *rest: Any) ->
 
 
 def _classes(y: Any) -> Array:
+    if isinstance(y, np.ma.MaskedArray):
+        raise TypeError("the query's y is a masked array; want an array: fill what is masked")
     y = np.asarray(y)
     if y.dtype.kind not in "iu":
         raise TypeError(f"the query's y has dtype {y.dtype}; accuracy wants integer classes")
@@ -99,6 +101,13 @@ def _classes(y: Any) -> Array:
 
 def _share_right(y: Array, scores: Array) -> Array:
     """Of the examples of each task; NaN where a score is no number, which no class is best of."""
+    if not isinstance(scores, np.ndarray) or scores.shape[:-1] != y.shape:
+        raise ValueError(
+            f"predict gave {type(scores).__name__} of shape {np.shape(scores)}; want an array of "
+            f"scores {(*y.shape, 'n_out')}, one for each class"
+        )
+    if scores.dtype.kind not in "fiu":
+        raise TypeError(f"predict gave scores of dtype {scores.dtype}; want real numbers")
     right = (scores.argmax(-1) == y).mean(-1)
     return np.where(np.isfinite(scores).all((-2, -1)), right, np.nan)
 

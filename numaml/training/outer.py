@@ -3,7 +3,6 @@
 from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
 
 import math
-import operator
 import os
 import signal
 import threading
@@ -11,15 +10,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import is_dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..engine.arguments import checked_steps, checked_theta
+from ..engine.arguments import as_count, as_real, checked_steps, checked_theta
 from ..engine.calls import meta_gradient
-from ..engine.inner import Scheduled
+from ..engine.inner import Rule, Scheduled, checked_rates, varied
 from ..engine.kept import kept_alpha
 from ..files.lock import locked
 from ..files.names import described, name_of
@@ -198,7 +196,7 @@ def train(
     >>> sum(state.values[-50:]) < sum(state.values[:50])
     True
     """
-    theta, iterations = _start(theta), _checked_count("iterations", iterations, 0)
+    theta, iterations = _start(theta, model, alpha, steps), as_count("iterations", iterations, 0)
     settings = _numbers(theta, alpha, steps, beta, every) | _extras(decay, iterations, limit, outer)
     settings |= _parties(model, gradient, outer, validate, source, folder, resume)
     state = State(theta, np.random.default_rng(rng), settings=settings)
@@ -336,11 +334,13 @@ def _rates(state: State) -> str:
     return "(" + ", ".join(f"{n} = {state.settings[n]}" for n in ("alpha", "beta", "steps")) + ")"
 
 
-def _start(theta: Any) -> Array:
-    """A copy that nobody writes to."""
+def _start(theta: Any, model: Any, alpha: Any, steps: Any) -> Array:
+    """A copy that nobody writes to; rates that do not fit it are refused."""
     theta = np.array(checked_theta(theta))
     if theta.dtype.name not in DTYPES:
         raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)} to train")
+    if varied(alpha) and not isinstance(alpha, Rule):
+        checked_rates(alpha, theta, model, checked_steps(steps))
     theta.setflags(write=False)
     return theta
 
@@ -358,7 +358,7 @@ def _numbers(theta: Array, alpha: Any, steps: Any, beta: Any, every: Any) -> dic
         "alpha": kept_alpha(alpha, theta),
         "steps": checked_steps(steps),
         "beta": _checked_beta(beta),
-        "every": _checked_count("every", every, 1),
+        "every": as_count("every", every, 1),
         "size": len(theta),
         "dtype": theta.dtype.name,
     }
@@ -378,11 +378,10 @@ def _limit(limit: Any) -> dict[str, Any]:
     """The most that the norm of a meta-gradient may be, if there is such."""
     if limit is None:
         return {}
-    if isinstance(limit, (bool, np.bool_)) or not isinstance(limit, Real):
-        raise TypeError(f"limit is {limit!r}; want a norm > 0, or None")
-    if not 0 < float(limit) < math.inf:
-        raise ValueError(f"limit is {limit!r}; want a finite norm > 0, or None")
-    return {"limit": float(limit)}
+    number = as_real("limit", limit, " > 0, or None", "a norm")
+    if number <= 0:
+        raise ValueError(f"limit is {limit!r}; want a norm > 0, or None")
+    return {"limit": number}
 
 
 def _limited(slope: Array, limit: float) -> Array:
@@ -424,18 +423,10 @@ def _named(what: str, function: Any, folder: Any) -> str:
 
 
 def _checked_beta(beta: Any) -> float:
-    if isinstance(beta, (bool, np.bool_)) or not isinstance(beta, Real):
-        raise TypeError(f"beta is {beta!r}; want an outer learning rate > 0")
-    if not 0 < float(beta) < math.inf:
-        raise ValueError(f"beta is {beta!r}; want an outer learning rate > 0")
-    return float(beta)
-
-
-def _checked_count(name: str, number: Any, least: int) -> int:
-    integer = hasattr(number, "__index__") and not isinstance(number, bool | np.ndarray)
-    if not integer or operator.index(number) < least:
-        raise ValueError(f"{name} is {number!r}; want an integer >= {least}")
-    return operator.index(number)
+    number = as_real("beta", beta, " > 0", "an outer learning rate")
+    if number <= 0:
+        raise ValueError(f"beta is {beta}; want an outer learning rate > 0")
+    return number
 
 
 def _checked_flag(name: str, flag: Any) -> bool:

@@ -23,6 +23,9 @@ TURNED = 2**14
 # machine whose cores are busy costs a hundred times what the product does.
 ALONE, TOGETHER = 2**18, 2**21
 
+# Matrices of ones are kept for the next time; one of more numbers than this drives out the others.
+KEPT = 2**16
+
 # Of a weight's pairs one is made up to this n_in + n_out: fewer products, K of them becoming one.
 # Above it copying them costs what fewer products save, and memory.
 STACKED = 512
@@ -67,6 +70,8 @@ def column_sum(a: Array) -> Array:
 @lru_cache(256)
 def ones(rows: int, columns: int, dtype: Any) -> Array:
     """A matrix of ones, which nobody may write into."""
+    if rows * columns > KEPT:
+        ones.cache_clear()
     array = np.ones((rows, columns), dtype)
     array.flags.writeable = False
     return array

@@ -9,15 +9,16 @@ structure as well. `parsed` gives its numbers as one vector and, apart, which of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .factored import Factored, Layered
 from .nothing import NOTHING
+from .numbers import NO_RING, as_numbers
+from .refusals import plain, refuse_kinds
+from .scalars import as_real
 from .theta import Array
 
 WANT = (
@@ -131,27 +132,31 @@ class _Reader:
         self.found, self.count = list[Array](), 0
 
     def add(self, values: Array) -> int:
-        self.found.append(values.astype(self.theta.dtype))
+        with np.errstate(over="ignore", under="ignore"):
+            cast = values.astype(self.theta.dtype)
+        if cast.dtype.kind == "f" and not np.isfinite(cast).all():
+            raise ValueError(f"alpha holds rates beyond theta's {cast.dtype}; want smaller ones")
+        self.found.append(cast)
         self.count += len(values)
         return self.count - len(values)
 
     def place(self, value: Any, name: str) -> int:
         if not self.theta.dtype.hasobject:
             value = _number(value, name)
-        elif isinstance(value, (bool, float, complex, np.generic, type(None))):
+        elif isinstance(value, NO_RING):
             ring = type(self.theta[0]).__name__
             raise TypeError(
                 f"{name} is {value!r}, a {type(value).__name__}, and theta holds {ring}; want an "
                 "element of the same ring, e.g. Fraction(1, 10)"
             )
-        one = np.empty(1, self.theta.dtype)
+        one = np.empty(1, object if self.theta.dtype.hasobject else float)
         one[0] = value
         return self.add(one)
 
     def entry(self, alpha: Any, inside: str = "") -> Entry:
         kind, content = _kind(alpha, inside, self.theta.dtype.hasobject)
         if kind == "parameters":
-            return self.each(np.asarray(content))
+            return self.each(plain(content, "alpha"))
         if kind == "number":
             return self.place(content, "a rate in alpha")
         self.blocks = self.asked()
@@ -182,15 +187,12 @@ class _Reader:
             )
         rates = np.broadcast_to(rates, self.theta.shape)
         if self.theta.dtype.hasobject:
-            start = self.add(rates)
+            refuse_kinds(rates.astype(object), "alpha", NO_RING)
         elif rates.dtype.kind not in "fiu":
             raise TypeError(f"alpha has dtype {rates.dtype}; want real numbers")
-        elif not np.isfinite(rates).all():
-            where = int(np.argmin(np.isfinite(rates)))
-            raise ValueError(f"alpha[{where}] is {rates[where]}; want finite numbers")
-        else:
-            start = self.add(rates)
-        return Each(start, self.count)
+        elif rates.dtype.kind == "f":
+            rates = as_numbers(rates, "alpha")
+        return Each(self.add(rates), self.count)
 
 
 def _apart(alpha: Any) -> tuple[Any, dict[str, Any]]:
@@ -232,11 +234,7 @@ def _kind(alpha: Any, inside: str = "", ring: bool = False) -> tuple[str, Any]:
 
 def _number(rate: Any, name: str) -> float:
     """A rate as Python's number; it may be negative."""
-    if isinstance(rate, bool | np.bool_) or not isinstance(rate, Real):
-        raise TypeError(f"{name} is {rate!r:.200}; want a real number")
-    if not math.isfinite(rate):
-        raise ValueError(f"{name} is {rate}; want a finite number")
-    return float(rate)
+    return as_real(name, rate, meant="a real number")
 
 
 def _or_none(rate: Any) -> float | None:

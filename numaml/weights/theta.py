@@ -1,7 +1,7 @@
 """θ and its layers: one flat vector, ``[W1.ravel(), b1, W2.ravel(), b2, …]`` in C order."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ Layers = list[tuple[Array, Array]]
 Shapes = tuple[tuple[int, int], ...]  # (n_in, n_out) of every layer
 
 
-@cache
+@lru_cache(256)  # of networks, which files may name
 def places(shapes: Shapes) -> list[tuple[int, int, int, tuple[int, int]]]:
     """Of every layer where W begins, where it ends and b begins, where b ends; and W's shape."""
     found, stop = [], 0

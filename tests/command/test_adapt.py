@@ -1,6 +1,7 @@
 """One task as two CSV files: what is read, what is written, and which cell an error names."""
 
 import dataclasses
+import os
 import re
 
 import numpy as np
@@ -289,3 +290,24 @@ def test_a_learner_that_is_none_or_not_there(tmp_path, capsys):
     (tmp_path / "learner.npz").write_bytes(b"no such thing")
     assert cli.main(command) == 2
     assert "learner.npz is not a learner: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["link", "hard link", "pipe", "folder"])
+def test_a_name_in_a_run_that_leads_elsewhere_is_not_followed(adapt, tmp_path, capsys, how):
+    status, said, out = adapt(REGRESSION, SUPPORT, QUERY)
+    assert status == 0, said
+    out.unlink()
+    path, other = tmp_path / "learner.npz", tmp_path / "other.npz"
+    path.rename(other)
+    make = {"link": path.symlink_to, "hard link": path.hardlink_to}
+    if how in make:
+        make[how](other)
+    else:
+        os.mkfifo(path) if how == "pipe" else path.mkdir()
+    files = [f"--{name}={tmp_path}/{name}.csv" for name in BOTH]
+    assert cli.main(["adapt", str(tmp_path), *files, f"--out={out}"]) == 2
+    wanted = {"link": "is a link", "pipe": "is a pipe", "folder": "is a folder"}.get(how, "2 names")
+    assert wanted in capsys.readouterr().err
+    assert not out.exists()
+    if how == "link":  # one that the user named
+        assert cli.main(["adapt", str(path), *files, f"--out={out}"]) == 0

@@ -108,7 +108,7 @@ BAD = {
     "too few examples": (
         lambda: FewShot(ROWS, LABELS, ways=4, shots=3, queries=2), ValueError,
         "class 7 has 4 examples; shots = 3 and queries = 2 need 5: ask for fewer, or leave"),
-    "no ways": (lambda: FewShot(ROWS, LABELS, ways=0), ValueError, "ways is 0; want at least 1"),
+    "no ways": (lambda: FewShot(ROWS, LABELS, ways=0), ValueError, "ways is 0; want an int"),
     "no shots": (lambda: FewShot(ROWS, LABELS, shots=0), ValueError, "shots is 0"),
     "no queries": (lambda: FewShot(ROWS, LABELS, queries=0), ValueError, "queries is 0"),
     "no tasks": (lambda: FewShot(ROWS, LABELS, tasks=-1), ValueError, "tasks is -1"),
@@ -119,7 +119,7 @@ BAD = {
     "labels of other examples": (
         lambda: FewShot(SMALL, np.zeros(5, int)), ValueError, r"x has shape \(6, 2\) and y \(5,\)"),
     "one-hot labels": (
-        lambda: FewShot(SMALL, np.eye(6, dtype=int)), ValueError, r"y \(6, 6\); want"),
+        lambda: FewShot(SMALL, np.eye(6, dtype=int)), ValueError, r"y has shape \(6, 6\); want"),
     "flat examples": (
         lambda: FewShot(np.zeros(6), np.zeros(6, int)), ValueError, r"want \(n, …\) examples"),
     "infinite scale": (
@@ -253,3 +253,11 @@ def test_a_wrong_gradient_does_not_learn_like_that(norm):
         return value, 2 * numaml.first_order_meta_gradient(*arguments)[1] - exact
 
     assert learn(wrong, norm)[1] < LEARNT[norm][1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_a_scale_at_which_numbers_vanish_is_no_error(dtype):
+    source = FewShot(np.ones((40, 3), dtype), np.repeat(np.arange(8), 5), ways=2, scale=1e-300)
+    with np.errstate(all="raise"):
+        drawn = source(np.random.default_rng(0)).support.x
+    assert drawn.max() == (1e-300 if dtype is np.float64 else 0)

@@ -169,6 +169,7 @@ MIXED = {
     "True and its text": (True, "True"),
     "bytes and text": (b"a", "a"),
     "floats beyond 2^53": (2.0**53, 2.0**53 + 2),
+    "floats beyond 2^24": (np.float32(2**24), np.float32(2**24 + 2)),
 }
 
 
@@ -205,6 +206,17 @@ def test_01_and_1_are_two_classes_for_an_estimator():
     assert set(sorter.adapt(X, y).predict(X)) <= {"01", "1"}
     for other in ([1] * N, np.ones(N), np.ones(N, object), [True] * N):
         refuse(lambda y: sorter.adapt(X, y), other, ".")
+    ones = np.array([1] * N, object)
+    for call in (sorter.adapt, sorter.learner_.adapt, sorter.score):
+        for other in (ones, ones.astype(float).astype(object), ones.astype(int)):
+            refuse(lambda y, call=call: call(X, y), other, "want labels, each one of ")
+    refuse(lambda y: sorter.learner_.adapt(X, y), ["1\0"] * N, r"y\[0\] is '1\\x00'; want one of")
+    days = numaml.MAMLClassifier(**SMALL).fit(X, DAYS.astype(str), GROUPS)
+    refuse(lambda y: days.learner_.adapt(X, y), DAYS.astype(object), "want labels, each one of ")
+    flags = numaml.MAMLClassifier(**SMALL).fit(X, (Y > 0).astype(int), GROUPS)
+    for other in (Y > 0, (Y > 0) * 1.0, (Y > 0).astype(int).astype(str)):
+        for call in (flags.adapt, flags.score):
+            refuse(lambda y, call=call: call(X, y), other, "want labels, each one of ")
 
 
 @pytest.mark.parametrize("dtype", [">f8", ">f4", ">i4", "<f8", ">i8", ">u2", "f2"])
@@ -332,6 +344,86 @@ def test_columns_are_found_by_their_names(kind):
         refuse(call, table.called("dose"), "without age")
         more = kind(np.c_[X, X], ["age", "dose", "a", "b"])
         refuse(call, more, "leave out a, b")
+
+
+LIBRARIES = ["pandas", "polars", "pyarrow"]
+
+
+def table_of(library, columns):
+    """A table of that library's own, where it is installed; or one of its columns."""
+    module = pytest.importorskip(library, reason=f"{library}'s own tables, where it is installed")
+    if not isinstance(columns, dict):
+        return module.array(columns) if library == "pyarrow" else module.Series(columns)
+    return (module.table if library == "pyarrow" else module.DataFrame)(columns)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_tables_of_others_are_taken_by_their_names(library):
+    table = table_of(library, {"dose": X[:, 0], "age": X[:, 1]})
+    turned = table_of(library, {"age": X[:, 1], "dose": X[:, 0]})
+    fitted = numaml.MAMLRegressor(**SMALL).fit(table, Y, GROUPS)
+    assert fitted.feature_names_in_.tolist() == ["dose", "age"]
+    plain = numaml.MAMLRegressor(**SMALL).fit(X, Y, GROUPS)
+    want = plain.adapt(X, Y).predict(X)
+    for one in (fitted, fitted.learner_):
+        assert np.array_equal(one.adapt(turned, Y).predict(turned), want)
+    assert np.array_equal(fitted.predict(turned), plain.predict(X))
+    other = table_of(library, {"dose": X[:, 0], "weight": X[:, 1]})
+    for call in (fitted.predict, lambda x: fitted.learner_.adapt(x, Y)):
+        refuse(call, other, "want those of training, dose, age: without age")
+    for entry in ("Batch", "FewShot", "Grouped", "score"):
+        TAKE_X[entry](turned)
+    y = table_of(library, {"low": Y, "high": Y + 100})
+    two = numaml.MAMLRegressor(**SMALL).fit(X, y, GROUPS)
+    other = table_of(library, {"high": Y + 100, "low": Y})
+    assert np.array_equal(two.adapt(X, other).predict(X), two.adapt(X, y).predict(X))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_columns_of_others_keep_what_they_say(library):
+    sides, groups = table_of(library, SIDES.tolist()), table_of(library, GROUPS.tolist())
+    sorter = numaml.MAMLClassifier(**SMALL).fit(X, sides, groups)
+    want = numaml.MAMLClassifier(**SMALL).fit(X, SIDES, GROUPS).adapt(X, SIDES)
+    assert np.array_equal(sorter.adapt(X, sides).predict_proba(X), want.predict_proba(X))
+    ids = table_of(library, [2**53 + row % 3 for row in range(N)])
+    assert len(set(grouped(groups=ids).groups.tolist())) == 3
+    refuse(lambda y: sorter.adapt(X, y), ids, "want labels, each one of")
+    for values in (GROUPS.tolist(), [1] * N, [2**53 + 1] * N, DAYS.tolist()):
+        refuse(TAKE_LABELS["Grouped"], table_of(library, with_one(values, None)), "want a label")
+    refuse(TAKE_Y["fit"], table_of(library, with_one(Y.tolist(), None)), f"in row {ROW}; want")
+    whole = {"id": [2**53 + 1] * N, "dose": Y.tolist()}
+    refuse(TAKE_X["fit"], table_of(library, whole), "x has 9007199254740993, which as a float")
+    lost = {"a": with_one([1] * N, None), "dose": Y.tolist()}
+    refuse(TAKE_X["fit"], table_of(library, lost), f"in row {ROW}; want finite")
+
+
+TURNED = {
+    "Batch": lambda x, y, groups: numaml.Batch(x, y.to_frame()),
+    "FewShot": lambda x, y, groups: numaml.FewShot(x, (y > 0).astype(int), ways=2),
+    "y of Grouped": lambda x, y, groups: numaml.Grouped(x, y, GROUPS, shots=2, queries=2),
+    "groups of Grouped": lambda x, y, groups: numaml.Grouped(x, Y, groups, shots=2, queries=2),
+    "y of fit": lambda x, y, groups: numaml.MAMLRegressor(**SMALL).fit(x, y, GROUPS),
+    "adapt": lambda x, y, groups: REGRESSION.adapt(x, y),
+    "a learner": lambda x, y, groups: REGRESSION.learner_.adapt(x, y),
+    "score": lambda x, y, groups: REGRESSION.score(x, y),
+    "groups of score": lambda x, y, groups: REGRESSION.score(x, Y, groups),
+}
+
+
+@pytest.mark.parametrize("entry", TURNED)
+def test_rows_in_another_order_are_refused(entry):
+    pandas = pytest.importorskip("pandas", reason=PANDAS)
+    x, y, groups = pandas.DataFrame(X), pandas.Series(Y), pandas.Series(GROUPS)
+    with pytest.raises(ValueError, match=r"(y|groups) has the rows of x in another order"):
+        TURNED[entry](x, y.iloc[::-1], groups.iloc[::-1])
+    TURNED[entry](x, y, groups)
+
+
+@pytest.mark.parametrize("entry", TAKE_LABELS)
+def test_labels_in_two_columns_are_refused(entry):
+    refuse(
+        TAKE_LABELS[entry], np.stack([GROUPS, GROUPS], 1), r"shape \(24, 2\); want \(n,\) labels"
+    )
 
 
 def test_targets_are_found_by_their_names_too():

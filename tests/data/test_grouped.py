@@ -8,7 +8,7 @@ import pytest
 
 import numaml
 from numaml import Grouped, split_groups
-from numaml.data.grouped import standardise
+from numaml.data.grouped import IGNORED, standardise
 
 COUNTS = {"ada": 5, "bob": 9, "cyd": 3, "dan": 7, "eve": 4}  # label -> rows: ragged
 GROUPS = np.random.default_rng(1).permutation(np.repeat(list(COUNTS), list(COUNTS.values())))
@@ -135,7 +135,7 @@ BAD = {
     "x of one axis": (lambda: source(x=Y), ValueError, r"x has shape \(28,\); want \(n, n_in\)"),
     "no rows": (lambda: source(x=X[:0]), ValueError, r"x has shape \(0, 3\)"),
     "no shots": (lambda: source(shots=0), ValueError, "shots is 0; want an integer >= 1"),
-    "half a query": (lambda: source(queries=0.5), ValueError, "queries is 0.5; want an integer"),
+    "half a query": (lambda: source(queries=0.5), TypeError, "queries is 0.5; want an integer"),
     "no tasks": (lambda: source(tasks=0), ValueError, "tasks is 0; want"),
     "unknown word": (lambda: source(small="keep"), ValueError, "small is 'keep'; want one of"),
     "a small group": (lambda: source(small="error"), ValueError,
@@ -201,9 +201,18 @@ def test_standardised_columns_have_mean_0_and_deviation_1():
         np.testing.assert_allclose(z.std(0), 1, rtol=1e-9)
 
 
+def test_columns_whose_squares_are_0_are_scaled_like_others():
+    columns = np.random.default_rng(0).normal([0, 7, 0], size=(30, 3))
+    want, got = standardise(columns, columns), standardise(1e-200 * columns, 1e-200 * columns)
+    for name in ("x_mean", "x_scale", "y_mean", "y_scale"):
+        np.testing.assert_allclose(getattr(got, name), 1e-200 * getattr(want, name), rtol=1e-12)
+    one = standardise(np.c_[columns[:, 0], 1e-170 * columns[:, 1], np.full(30, 1e-200)])
+    np.testing.assert_allclose(one.x_scale, [*(want.x_scale[:2] * [1, 1e-170]), IGNORED])
+
+
 def test_columns_that_cannot_be_scaled_are_ignored_in_x_and_as_they_are_in_y():
-    # 0.1 is no binary fraction: the deviation of ten of them is 1e-17, not 0. 1e-200² is 0.
-    columns = np.stack([np.full(10, 0.1), np.full(10, 3.0), np.arange(10) * 1e-200], 1)
+    # 0.1 is no binary fraction: the deviation of ten of them is 1e-17, not 0.
+    columns = np.stack([np.full(10, 0.1), np.full(10, 3.0), np.full(10, 1e-200)], 1)
     assert columns.std(0)[0] > 0
     scaling = standardise(columns, columns)
     assert not ((np.full((2, 3), 1e9) - scaling.x_mean) / scaling.x_scale).astype("f4").any()

@@ -173,3 +173,16 @@ def test_a_process_that_dies_is_an_error(tmp_path):
 
     with pytest.raises(RuntimeError, match="without a word"):
         listen()
+
+
+def test_a_handler_that_python_did_not_set_is_left_alone(monkeypatch):
+    """Of a host that embeds Python: it is None here, and could not be set again."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("it was taken away"))
+    with processes.deaf():
+        pass
+    monkeypatch.undo()
+    before = signal.getsignal(signal.SIGINT)
+    with processes.deaf():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is before

@@ -207,6 +207,20 @@ def test_what_training_refuses_and_divergence():
     assert not hasattr(estimator, "learner_")
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e-300, 1e140])
+def test_units_do_not_matter_nor_who_is_told_of_underflow(unit):
+    x, y, groups = X[:, :1] - 5e3, Y + 3e5, GROUPS
+    few = {"iterations": 3, "hidden": (4,)}
+    want = regressor(**few).fit(x, y, groups).score(x, y, groups)
+    with np.errstate(all="raise"):
+        one = regressor(**few).fit(x * unit, y * unit, groups)
+        assert one.score(x * unit, y * unit, groups) == pytest.approx(want, abs=1e-6)
+        assert one.score(x * unit, y * unit) < 0.9
+        sorter = classifier(**few).fit(x * unit, SIDES, groups)
+        assert 0 < sorter.score(x * unit, SIDES, groups) < 1
+    assert 1e-9 < one.learner_.scaling.x_scale[0] / (x.std() * unit) - 1 + 1e-6 < 1e-3
+
+
 @pytest.mark.parametrize("make", [regressor, classifier])
 def test_manners(make):
     estimator = make()

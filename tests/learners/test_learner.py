@@ -265,6 +265,29 @@ def test_a_copy_keeps_its_numbers_too(how):
     assert COPIES["deepcopy"](learner).provenance["a"] is not learner.provenance["a"]
 
 
+@pytest.mark.parametrize("how", COPIES)
+def test_what_was_adapted_cannot_be_written_to(how):
+    (x, y), _, query = rows()
+    adapted, mine = regression().adapt(x, y), MODEL.init(3)
+    by_hand = Adapted(adapted.learner, mine)
+    for one in (adapted, by_hand, COPIES[how](adapted), COPIES[how](by_hand)):
+        with pytest.raises(ValueError, match="read-only"):
+            one.phi[0] = 1
+    before = by_hand.predict(query)
+    mine[:] = 0
+    assert np.array_equal(by_hand.predict(query), before)
+    assert np.array_equal(COPIES[how](adapted).predict(query), adapted.predict(query))
+
+
+@pytest.mark.parametrize(
+    "one",
+    [np.ma.array([1.0, 1.0, 1.0], mask=[1, 0, 0]), ["1", "1", "1"], [None, 1, 1], [1j, 1, 1]],
+)
+def test_a_scaling_of_no_numbers_is_refused(one):
+    with pytest.raises((TypeError, ValueError), match=r"scaling.x_mean(\[0\] is| has).*; want"):
+        regression(scaling=UNITS._replace(x_mean=one))
+
+
 LABELS = {
     "too long": (["a" * 1001, "b", "c"], "labels of up to 1001 characters; want at most 1000"),
     "too long as an array": (

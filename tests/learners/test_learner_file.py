@@ -140,7 +140,7 @@ IMAGES_HOSTILE = {
     "another channel": ("image", "[5, 4, 3]", "bytes and needs"),
     "kernels of a planet": ("layers", "[[3, 100000, 2], [4, 2, 1]]", "bytes and needs"),
     "no layers": ("layers", "[]", "want (filters, kernel, stride)"),
-    "a layer true": ("layers", "[[3, 3, 2], [4, 2, true]]", "not as Learner.save writes it"),
+    "a layer true": ("layers", "[[3, 3, 2], [4, 2, true]]", "want (filters, kernel, stride)"),
     "of another network": ("version", "1", "other fields"),
 }
 
@@ -206,7 +206,7 @@ DEEP = "[" * 200_000 + "]" * 200_000
 HOSTILE = {
     "sizes without end": ("sizes", f"[{10**4000}, {10**4000}]", ""),
     "sizes of a planet": ("sizes", "[100000, 1000000]", "bytes and needs 400004000"),
-    "sizes true": ("sizes", "[true, 2]", "not as Learner.save writes it"),
+    "sizes true": ("sizes", "[true, 2]", "want integers"),
     "sizes negative": ("sizes", "[-1, -2]", "each >= 1"),
     "sizes a dict": ("sizes", '{"1": 2}', "want integers"),
     "activation a list": ("activation", '["relu"]', "want one of"),
@@ -218,7 +218,7 @@ HOSTILE = {
     "dtype of another width": ("dtype", '"float64"', "bytes and needs"),
     "alpha NaN": ("alpha", "NaN", "want a finite number"),
     "alpha 1e999": ("alpha", "1e999", "want a finite number"),
-    "alpha of 400 digits": ("alpha", str(10**400), "too large"),
+    "alpha of 400 digits": ("alpha", str(10**400), "want a finite number"),
     "alpha a string": ("alpha", '"0.25"', "want one real number"),
     "alpha a long string": ("alpha", '"' + "0" * 10**6 + '"', "alpha is '000"),
     "alpha spelt otherwise": ("alpha", "0.250", "not as Learner.save writes it"),
@@ -227,7 +227,7 @@ HOSTILE = {
     "scaling a list": ("scaling", "[1]", ""),
     "scaling unknown": ("scaling", '{"z_mean": [1]}', "z_mean"),
     "scaling NaN": ("scaling", '{"x_mean": [NaN], "x_scale": [1.0], "y_mean": [0.0, 0.0], '
-                    '"y_scale": [1.0, 1.0]}', "x_mean has shape (1,); want (1,) finite"),
+                    '"y_scale": [1.0, 1.0]}', "scaling.x_mean has nan in row 0; want"),
     "classes": ("classes", '["a", "b"]', "classes are for the loss"),
     "provenance a list": ("provenance", "[]", "provenance is list"),
     "provenance NaN": ("provenance", '{"a": NaN}', "JSON"),

@@ -91,3 +91,13 @@ def test_what_is_remembered_cannot_be_written_into():
     assert (first == 1).all()
     with pytest.raises(ValueError, match="read-only"):
         first[0, 0] = 2
+
+
+def test_what_is_remembered_is_bounded():
+    for count in range(20):
+        many = products.ones(1, products.KEPT + 1 + count, np.dtype("f4"))
+        assert many.shape == (1, products.KEPT + 1 + count)
+        assert (many == 1).all()
+        few = products.ones(1, products.KEPT, np.dtype("f4"))
+        assert products.ones(1, products.KEPT, np.dtype("f4")) is few
+        assert products.ones.cache_info().currsize == 2

@@ -12,6 +12,12 @@ def test_places():
     assert theta.size(((4, 5),)) == 25
 
 
+def test_only_so_many_networks_are_remembered():
+    for width in range(1, 400):
+        theta.places(((1, width), (width, 1)))
+    assert theta.places.cache_info().currsize < 300
+
+
 @pytest.mark.parametrize("lead", [(), (6,), (2, 3)])
 def test_unpack_and_pack(lead):
     shapes = ((2, 3), (3, 1))
