@@ -12,6 +12,7 @@ from .comparison import Difference, Outcome, difference, rows_of, verdict
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
+MOST_COLUMNS = 50  # features that stand beside a prediction
 # Above the columns, beside the names of the ways: for numbers, and for classes.
 TITLES = {False: ("error", "R²"), True: ("accuracy", "log loss")}
 
@@ -180,7 +181,8 @@ def _with_interval(value: float, interval: float, shown: Any) -> str:
 
 
 def _in_units(row: Row, unit: float) -> Row:
-    return {name: one * unit if name == "error" else one for name, one in row.items()}
+    units = {"error": unit, "square": unit**2}
+    return {name: units[name] * one if name in units else one for name, one in row.items()}
 
 
 def _predictions(decision: Decision, part: Part) -> list[Row]:
@@ -189,9 +191,9 @@ def _predictions(decision: Decision, part: Part) -> list[Row]:
     x = np.where(scaling.x_scale < 1e300, batch.x * scaling.x_scale + scaling.x_mean, np.nan)
     rows = []
     for draw, k in np.ndindex(*batch.y.shape[:2]):
-        cells = [f"{one:.10g}" for one in x[draw, k]]
+        cells = [f"{one:.10g}" for one in x[draw, k, :MOST_COLUMNS]]
         row = {"shots": part.shots, "task": part.held.names[draw // DRAWS], "draw": draw % DRAWS}
-        row |= dict(zip(decision.features, cells, strict=True))
+        row |= dict(zip(decision.features, cells, strict=False))
         row[decision.target] = _said(part, batch.y[draw, k])
         for way, one in part.outcomes.items():
             row[f"{way} says"] = _said(part, one.predicted[draw, k])

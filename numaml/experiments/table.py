@@ -21,6 +21,7 @@ from ..data.grouped import IGNORED, SUPPORTS, Grouped, only, standardise, standa
 from ..data.scaling import Scaling, limits
 from ..data.tables import READERS, is_table, read_table
 from ..learners.held import (
+    DRAWS,
     MOST_CHOOSING,
     STEPS,
     Held,
@@ -42,6 +43,7 @@ from .figures import learning_curve
 from .settings import setting
 from .ways import baselines
 
+MOST_NUMBERS = 50_000_000  # in the rows that the test draws
 FILES = " or ".join(READERS)
 
 
@@ -353,10 +355,15 @@ def _parts(own: Sequence[Trained[OwnTable]], seed: int) -> Iterator[Part]:
     whole = one.whole()
     train, validation, test = one.parts(whole)
     ways = _ways(own) | baselines(train, one.model, one.seed)
-    choosing = f"{len(labels(validation or train))} tasks "
+    choosing = f"{min(MOST_CHOOSING, len(labels(validation or train)))} tasks "
     choosing += "for validation" if validation else "that were trained on"
     for shots in one.tested or (one.shots,):
-        held = drawn(dataclasses.replace(test, shots=shots), [seed, 2])
+        source = dataclasses.replace(test, shots=shots)
+        count = len(labels(source))
+        most = max(1, MOST_NUMBERS // (DRAWS * (shots + one.queries) * len(one.inputs)))
+        held = drawn(source, [seed, 2], most)
+        if count > most:
+            choosing += f"; tested are {most} of {count} tasks, as many as memory is for"
         outcomes = compared(ways, one._choosing(whole, shots), held)
         scaling = one.scaling(whole)
         yield Part(shots, one.fold, held, outcomes, scaling, one.classes, choosing)

@@ -92,7 +92,8 @@ def gaussian_process(tasks: Tasks) -> Iterator[Candidate]:
 
 def _squares(a: Array, b: Array) -> Array:
     """Squared distances of rows, (T, n, m)."""
-    return np.asarray(((a[:, :, None] - b[:, None]) ** 2).sum(-1))
+    lengths = (a * a).sum(-1)[:, :, None] + (b * b).sum(-1)[:, None]
+    return np.maximum(lengths - 2 * (a @ b.mT), 0)
 
 
 def forest(train: Grouped, classes: int, seed: int) -> Way:

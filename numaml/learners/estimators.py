@@ -191,7 +191,7 @@ class _Estimator:
         x, y : arrays or tables
             As for `fit`. Columns with names are put in the order of training.
         steps : int, optional
-            Inner steps, if not as many as in training.
+            Inner steps, if not as many as validation chose.
 
         Returns
         -------

@@ -105,6 +105,10 @@ def test_draws_are_the_same_number_from_each_task_and_do_not_depend_on_the_other
     assert (seven.drawn.query.x[: 2 * DRAWS] == two.drawn.query.x).all()
     assert seven.per_task(np.repeat(np.arange(7.0), DRAWS)).tolist() == [0, 1, 2, 3, 4, 5, 6]
     rows = np.arange(63.0)[:, None]
+    one, other = np.split(
+        drawn(Grouped(rows, rows[:, 0], np.repeat(np.arange(7), 9), 4, 3), [0]).drawn.support.x, 7
+    )[:2]
+    assert not (one == other - 9).all()  # each task's draws are its own
     first = drawn(Grouped(rows, rows[:, 0], np.repeat(np.arange(7), 9), 4, 3, support="first"), [0])
     assert (first.drawn.support.x[DRAWS + 3, :, 0] == [9, 10, 11, 12]).all()
     assert set(first.drawn.query.x[DRAWS : 2 * DRAWS].ravel()) == {13, 14, 15, 16, 17}
@@ -193,6 +197,9 @@ def test_a_better_first_order_learner_is_said():
     rows = {row["way"]: row for row in decision.tables()["results.csv"]}
     assert rows["base"]["gain"] == pytest.approx(30, rel=1e-3)
     assert rows["base"]["wins"] == 7
+    one = next(row for row in decision.tables()["tasks.csv"] if row["way"] == "base")
+    assert one["error"] == pytest.approx(50, rel=0.15)
+    assert one["square"] == pytest.approx(one["error"] ** 2)
     first = decision.tables()["predictions.csv"][0]
     assert float(first["kg"]) == pytest.approx(10 * y[0, 0, 0])
     assert float(first["a"]) == pytest.approx(own.drawn.query.x[0, 0, 0])

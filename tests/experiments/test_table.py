@@ -258,6 +258,14 @@ def test_errors_are_in_the_targets_units(config):
         assert grams == pytest.approx(1000 * kilograms, rel=1e-9)
 
 
+def test_what_the_test_draws_is_bounded(config, monkeypatch):
+    monkeypatch.setattr(table, "MOST_NUMBERS", 20 * 10 * 2 * 1)
+    one = Trained(config, State(config.model.init(0), None))
+    decision = OwnTable.results({"exact": one}, 0)
+    assert len(decision.errors(5)["MAML, exact"]) == 1
+    assert "tested are 1 of 2 tasks" in decision.text()
+
+
 def test_the_order_of_rows_does_not_matter(config, tmp_path):
     rows = pigs()
     np.random.default_rng(3).shuffle(rows)
