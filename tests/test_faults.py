@@ -410,7 +410,7 @@ def test_memory_that_is_not_there_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(memory, "machines_memory", lambda: float("inf"))
     out = ["--out", tmp_path / "run"]
     assert numaml_command("train", "sinusoid", *out, *TINY, "--hidden", 10**14) == 2
-    assert "\nnumaml: not enough memory. Unable to allocate" in capsys.readouterr().err
+    assert "numaml: not enough memory. Unable to allocate" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.*"))
 
 

@@ -362,11 +362,10 @@ def _parts(own: Sequence[Trained[OwnTable]], seed: int) -> Iterator[Part]:
         count = len(labels(source))
         most = max(1, MOST_NUMBERS // (DRAWS * (shots + one.queries) * len(one.inputs)))
         held = drawn(source, [seed, 2], most)
-        if count > most:
-            choosing += f"; tested are {most} of {count} tasks, as many as memory is for"
+        some = f"; tested are {most} of {count} tasks, as many as memory is for" * (count > most)
         outcomes = compared(ways, one._choosing(whole, shots), held)
         scaling = one.scaling(whole)
-        yield Part(shots, one.fold, held, outcomes, scaling, one.classes, choosing)
+        yield Part(shots, one.fold, held, outcomes, scaling, one.classes, choosing + some)
 
 
 def _ways(own: Sequence[Trained[OwnTable]]) -> dict[str, Way]:
