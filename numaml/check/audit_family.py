@@ -147,4 +147,6 @@ ROWS: dict[str, Check] = {
     "(G5) losses after every step": ("complex step of their sum", ROUNDING, lambda: _worst(
         _g5, RATES[0], CARRIED)),
     "(G6) Reptile": ("task by task", ROUNDING, lambda: _worst(_g6, A)),
+    "(G7) steps of the head": ("complex step of the meta-value", ROUNDING, lambda: _worst(
+        _g3, (None, None, A), {"rates": (None, None, (None, A)), "momentum": 0.4, "pull": 0.6})),
 }  # fmt: skip

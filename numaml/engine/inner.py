@@ -8,7 +8,7 @@ model that does, and α is 1. Derived in ``derivations/8-family.md``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -184,30 +184,9 @@ class Stepped:
         return self.model.linearize(theta, batch)
 
 
-@dataclass(frozen=True)
-class Through:
-    """A core of `maml`, through other inner steps: a function of all rates in place of α."""
-
-    core: Any
-    form: Any
-
-    @property
-    def __name__(self) -> str:
-        return f"{self.core.__name__} with rates"
-
-    def __call__(self, model: Any, theta: Array, *rest: Any) -> Any:
-        *batches, values, steps = rest
-        return self.core(Stepped(model, values, self.form), theta, *batches, 1, steps)
-
-
 def stepped(model: Any, alpha: Any) -> tuple[Any, Any]:
     """A model, and the α that the loops of `maml` take with it."""
     return (Stepped(model, *alpha), 1) if isinstance(alpha, Rates) else (model, alpha)
-
-
-def through(core: Any, alpha: Any) -> tuple[Any, Any]:
-    """A core and what it takes in place of α."""
-    return (Through(core, alpha.form), alpha.values) if type(alpha) is Rates else (core, alpha)
 
 
 def varied(alpha: Any) -> bool:

@@ -10,10 +10,10 @@ from ..weights.choice import layered, pays
 from ..weights.rates import Form, Rates
 from ..weights.theta import Shapes
 from .arguments import checked_tasks
-from .inner import through
 from .parts import in_parts
 from .recording import Unseen
 from .replayed import STORE, may_be_replayed, of_arrays
+from .through import through
 
 
 class Plan(NamedTuple):

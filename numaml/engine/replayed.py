@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..maml import Lifting, offers
-from .inner import through
 from .models import identity, leaves, rebuilt
 from .own import Own
 from .recording import Unseen
 from .store import Store
+from .through import through
 
 Array = np.ndarray[Any, Any]
 
