@@ -50,13 +50,14 @@ def curvatures(experiment, theta):
 
 
 def scales(experiment, theta):
-    """Deviation of a task's advantages against the distance of its goal."""
+    """Deviation of a task's advantages against the distance of its goal from where paths stay."""
     goals = np.random.default_rng(11).uniform(-0.5, 0.5, (40, 2))
     paths = walk(experiment.model, theta, Navigation(goals), 20, 100, np.random.default_rng(12))
-    away = np.sqrt((goals**2).sum(1))
+    away = np.sqrt(((goals - paths.observations.mean((1, 2))) ** 2).sum(1))
     for squared in (False, True):
         recipe = replace(experiment.recipe, squared=squared, each=False)
-        each = advantages(paths, recipe)[0].std((1, 2))
+        each = advantages(paths, recipe).std((1, 2))
+        each = each / each.mean()
         order = np.argsort(away)
         near, far = each[order[:10]].mean(), each[order[-10:]].mean()
         print(
@@ -79,8 +80,7 @@ def score_term(experiment, theta):
         one = Adaptation(model, theta, Rounds(environment, 2 * replicate, 2 * replicate + 1),
                          experiment.alpha, 1, experiment.recipe)  # fmt: skip
         first, last = one.seen
-        better, scale = advantages(last.paths, recipe)
-        query = as_batch(last.paths, better * scale, theta.dtype)
+        query = as_batch(last.paths, advantages(last.paths, recipe), theta.dtype)
         hvp = model.linearize(theta, first.batch)[2]
         lam = model.linearize(last.phi, query)[1]
         rest.append(recipe.horizon * pull_back([hvp], experiment.alpha, lam))

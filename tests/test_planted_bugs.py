@@ -278,7 +278,7 @@ BUGS = [
     ("family/policies", "+ RIDGE * np.eye(features.shape[-1])", "+ 0", "(P2)"),
     ("family/policies", ".clip(-CLIPPED, CLIPPED)", "", "(P2)"),
     ("family/policies", "(wanted - baseline(paths, wanted)) * taken", "wanted * taken", "(P3)"),
-    ("family/policies", "np.sqrt(squares / count) if recipe.each", "one if recipe.each", "(P3)"),
+    ("family/policies", "np.sqrt(variance) + LITTLE", "variance + LITTLE", "(P3)"),
     ("family/policies", "(z0 * z0 - z * z) / 2 + then - now", "(z0 * z0 - z * z) / 2", "(P4)"),
     ("family/policies", "-1) / u.shape[-2]  # (P4)", "-1)  # (P4)", "(P4)"),
 ]  # fmt: skip

@@ -139,15 +139,14 @@ def _p3() -> float:
             [better[i, j, t] for j, t in np.ndindex(N, H) if paths.taken[i, j, t]] for i in range(T)
         ]
         centred = [[one - math.fsum(task) / len(task) for one in task] for task in own]
-        together = [one for task in centred for one in task]
-        of = [task if each else together for task in centred]
+        by = [math.sqrt(math.fsum(a * a for a in task) / len(task)) + 1e-8 for task in centred]
         want = [
-            one / (math.sqrt(math.fsum(a * a for a in by) / len(by)) + 1e-8)
-            for task, by in zip(centred, of, strict=True)
+            one / (own if each else 1)
+            for task, own in zip(centred, by, strict=True)
             for one in task
         ]
         recipe = Recipe(discount=DISCOUNT, squared=squared, each=each)
-        got, _ = policies.advantages(paths, recipe)
+        got = policies.advantages(paths, recipe)
         errors += [relative_error(got[paths.taken], want), abs(got[~paths.taken]).max()]
     return max(errors)
 

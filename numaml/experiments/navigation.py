@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -28,13 +28,6 @@ TITLES = {"paper": f"the paper's {len(GOALS)} goals", "fresh": f"{FRESH} fresh g
 PICTURED, SHOWN = (2, 5, 11, 30), 10  # of the paper's goals, and paths of each
 
 
-class Rates(NamedTuple):
-    """α of every inner step at test, and what advantages are divided by in all of them."""
-
-    alphas: tuple[float, ...]
-    scale: float | None = None
-
-
 @dataclass(frozen=True)
 class NavigationExperiment(Experiment):
     """Policies that learn to go to a goal; the defaults do better than the paper's protocol."""
@@ -52,8 +45,8 @@ class NavigationExperiment(Experiment):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "better": {},
         "paper": {
-            "iterations": 120, "spread": 1.0, "discount": 0.99, "reward": "distance",
-            "scale": "each", "alpha": 0.1, "later": (0.5,),
+            "iterations": 100, "spread": 1.0, "still": False, "discount": 0.99,
+            "reward": "distance", "standardise": True, "alpha": 0.1, "later": (0.5,),
         },
     }  # fmt: skip
 
@@ -62,19 +55,17 @@ class NavigationExperiment(Experiment):
     tasks: int = setting(20, "goals per outer step")
     shots: int = setting(20, "paths per task to adapt on")
     queries: int = setting(20, "paths per task after adaptation", least=1)
-    alpha: float = 0.2
+    alpha: float = 0.5
     beta: float = setting(1e-2, "outer learning rate of adam")
     hidden: tuple[int, ...] = (100, 100)
     horizon: int = setting(100, "most steps of a path", metavar="H", least=1)
     discount: float = setting(0.9, "of rewards, a step", metavar="GAMMA", below=1)
-    spread: float = setting(0.3, "standard deviation of actions at first", metavar="SIGMA", above=0)
+    spread: float = setting(0.4, "standard deviation of actions at first", metavar="SIGMA", above=0)
+    still: bool = setting(True, "begin with actions of mean 0 everywhere")
     reward: str = setting(
         "squared", "distance to adapt on, negative", choices=("distance", "squared")
     )
-    scale: str = setting(
-        "all", "divide advantages by one deviation for all tasks, or by each its own",
-        choices=("all", "each"),
-    )  # fmt: skip
+    standardise: bool = setting(False, "divide a task's advantages by their own deviation")
     optimizer: str = setting(
         "trust-region", "how the outer steps are made", choices=("adam", "trust-region")
     )
@@ -98,7 +89,7 @@ class NavigationExperiment(Experiment):
     @property
     def recipe(self) -> Recipe:
         """How paths are walked, and what an advantage is."""
-        squared, each = self.reward == "squared", self.scale == "each"
+        squared, each = self.reward == "squared", self.standardise
         return Recipe(self.shots, self.queries, self.horizon, self.discount, squared, each)
 
     def start(self, rng: np.random.Generator) -> Array:
@@ -107,7 +98,8 @@ class NavigationExperiment(Experiment):
         layers = self.model.unpack(theta)
         for W, _ in layers:
             W[...] = rng.uniform(-1, 1, W.shape) * math.sqrt(6 / sum(W.shape))
-        layers[-1][0][:, 2:], layers[-1][1][2:] = 0, math.log(self.spread)
+        layers[-1][0][:, 0 if self.still else 2 :] = 0
+        layers[-1][1][2:] = math.log(self.spread)
         return theta.astype(self.dtype)
 
     def source(self) -> Goals:
@@ -126,10 +118,10 @@ class NavigationExperiment(Experiment):
 
     def validator(self) -> Validator:
         """Mean return over 1, 2, 3 steps on validation goals, the same goals and noise always."""
-        rates = Rates((self.alpha, *[self.later[0] * self.alpha] * 2))
+        alphas = (self.alpha, *[self.later[0] * self.alpha] * 2)
 
         def score(theta: Array) -> float:
-            returns, _ = returns_along(self, theta, self.validation_goals(), rates, 3)
+            returns = returns_along(self, theta, self.validation_goals(), alphas, 3)
             return float(np.where(np.isfinite(returns), returns, -1e3)[1:].mean())
 
         return score
@@ -149,15 +141,14 @@ class NavigationExperiment(Experiment):
         """One row per learner, goals and steps: mean return, its 95 % interval, who got worse."""
         rows = []
         for learner, one in trained.items():
-            rates = chosen(one)
+            alphas = chosen(one)
             for number, (which, goals) in enumerate(goals_at_test(seed).items()):
-                returns, _ = returns_along(one.experiment, one.theta, goals, rates, [seed, number])
+                returns = returns_along(one.experiment, one.theta, goals, alphas, [seed, number])
                 mean, interval = mean_and_interval(returns)
                 worse = [0, *(returns[1:] < returns[:-1]).sum(1).tolist()]
                 rows += [
                     {"learner": learner, "goals": which, "steps": k, "return": mean[k],
-                     "ci95": interval[k], "worse": worse[k], "alpha": (*rates.alphas, 0.0)[k],
-                     "scale": rates.scale}
+                     "ci95": interval[k], "worse": worse[k], "alpha": (*alphas, 0.0)[k]}
                     for k in range(STEPS + 1)
                 ]  # fmt: skip
         return rows
@@ -189,11 +180,11 @@ class NavigationExperiment(Experiment):
         """Returns against outer steps, the paths, and each goal before and after."""
         learner, one = next(iter(trained.items()))
         mine = [row for row in rows if row["learner"] == learner][:STEPS]
-        rates = Rates(tuple(row["alpha"] for row in mine), mine[0]["scale"])
+        alphas = tuple(row["alpha"] for row in mine)
         return [
             learning_curve(trained, run),
-            paths(one, rates, run, seed),
-            each_goal(one, rates, run, seed),
+            paths(one, alphas, run, seed),
+            each_goal(one, alphas, run, seed),
         ]
 
 
@@ -204,53 +195,47 @@ def goals_at_test(seed: int) -> dict[str, Array]:
 
 
 def walked(
-    one: NavigationExperiment, theta: Array, goals: Array, rates: Rates, rng: Any
-) -> list[tuple[Paths, float]]:
-    """What is walked before and after every step, and the scale of its advantages."""
-    rngs = [np.random.default_rng(rng)] * (len(rates.alphas) + 1)
+    one: NavigationExperiment, theta: Array, goals: Array, alphas: Sequence[float], rng: Any
+) -> list[Paths]:
+    """What is walked before and after every step, up to where policies run away."""
+    rngs = [np.random.default_rng(rng)] * (len(alphas) + 1)
     found = []
     with np.errstate(all="ignore"):
         try:
-            for stage in stages(
-                one.model, theta, Navigation(goals), rates.alphas, one.recipe, rngs, rates.scale
-            ):
-                found.append((stage.paths, stage.scale))  # noqa: PERF401  # kept if it overflows
+            for stage in stages(one.model, theta, Navigation(goals), alphas, one.recipe, rngs):
+                found.append(stage.paths)  # noqa: PERF401  # kept if it overflows
         except FloatingPointError:
             pass  # the steps that ran away have no paths
     return found
 
 
 def returns_along(
-    one: NavigationExperiment, theta: Array, goals: Array, rates: Rates, rng: Any
-) -> tuple[Array, float]:
-    """Return of every goal after 0, 1, …, K steps (K + 1, goals), NaN where they ran away; scale.
+    one: NavigationExperiment, theta: Array, goals: Array, alphas: Sequence[float], rng: Any
+) -> Array:
+    """Return of every goal after 0, 1, …, K steps (K + 1, goals), NaN where they ran away.
 
     Parameters
     ----------
     rng : seed or sequence of them
     """
-    returns, scale = np.full((len(rates.alphas) + 1, len(goals)), np.nan), 1.0
+    returns = np.full((len(alphas) + 1, len(goals)), np.nan)
     for start in range(0, len(goals), CHUNK):
         part = slice(start, start + CHUNK)
-        found = walked(one, theta, goals[part], rates, [*np.atleast_1d(rng), start])
-        for k, (each, _) in enumerate(found):
+        found = walked(one, theta, goals[part], alphas, [*np.atleast_1d(rng), start])
+        for k, each in enumerate(found):
             returns[k, part] = each.returns
-        scale = found[0][1]
-    return returns, scale
+    return returns
 
 
-def chosen(one: Trained[NavigationExperiment]) -> Rates:
-    """α and scale at test: what the validation goals do best with, and had."""
-    experiment, best = one.experiment, (-math.inf, Rates(()))
+def chosen(one: Trained[NavigationExperiment]) -> tuple[float, ...]:
+    """α of every step at test: what the validation goals do best with."""
+    experiment, scores = one.experiment, {}
     for part in experiment.later:
         alphas = (experiment.alpha, *[part * experiment.alpha] * (STEPS - 1))
-        returns, scale = returns_along(
-            experiment, one.theta, experiment.validation_goals(), Rates(alphas), 4
-        )
-        score = float(returns[1:].mean())
-        if score > best[0] or not best[1].alphas:
-            best = score, Rates(alphas, scale)
-    return best[1]
+        goals = experiment.validation_goals()
+        returns = returns_along(experiment, one.theta, goals, alphas, 4)
+        scores[alphas] = float(np.where(np.isfinite(returns), returns, -1e3)[1:].mean())
+    return max(scores, key=scores.__getitem__)
 
 
 def learning_curve(trained: Mapping[str, Trained[Any]], run: Path) -> Path:
@@ -273,9 +258,11 @@ def learning_curve(trained: Mapping[str, Trained[Any]], run: Path) -> Path:
     return write_figure(drawn, run / "learning_curve.png")
 
 
-def paths(one: Trained[NavigationExperiment], rates: Rates, run: Path, seed: int) -> Path:
+def paths(
+    one: Trained[NavigationExperiment], alphas: Sequence[float], run: Path, seed: int
+) -> Path:
     """Paths to some of the paper's goals, before adaptation and after 1 and 3 steps."""
-    found = walked(one.experiment, one.theta, GOALS[list(PICTURED)], rates, [seed, 5])
+    found = walked(one.experiment, one.theta, GOALS[list(PICTURED)], alphas, [seed, 5])
     drawn = figure(9, 3.1)
     grid = drawn.subplots(1, 3, sharex=True, sharey=True)
     for axes, k in zip(grid, (0, 1, 3), strict=True):
@@ -283,7 +270,7 @@ def paths(one: Trained[NavigationExperiment], rates: Rates, run: Path, seed: int
         axes.plot(0, 0, "o", color=INK, markersize=4)
         for number, goal in enumerate(GOALS[list(PICTURED)]):
             colour = f"C{number}"
-            for path in _lines(found[k][0], number) if k < len(found) else ():
+            for path in _lines(found[k], number) if k < len(found) else ():
                 axes.plot(*path.T, color=colour, linewidth=0.7, alpha=0.6)
             axes.plot(*goal, "*", color=colour, markersize=13, markeredgecolor=INK)
         axes.set(xlim=(-0.75, 0.75), ylim=(-0.75, 0.75), aspect="equal")
@@ -297,9 +284,11 @@ def _lines(found: Paths, task: int) -> Sequence[Array]:
     return [places[taken] for places, taken in both]
 
 
-def each_goal(one: Trained[NavigationExperiment], rates: Rates, run: Path, seed: int) -> Path:
+def each_goal(
+    one: Trained[NavigationExperiment], alphas: Sequence[float], run: Path, seed: int
+) -> Path:
     """Return for each of the paper's goals against its distance, before and after steps."""
-    returns, _ = returns_along(one.experiment, one.theta, GOALS, rates, [seed, 0])
+    returns = returns_along(one.experiment, one.theta, GOALS, alphas, [seed, 0])
     drawn = figure(7, 4)
     axes = drawn.subplots()
     away = np.sqrt((GOALS**2).sum(1))

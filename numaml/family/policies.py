@@ -77,7 +77,8 @@ class Recipe:
         Adapt on −reward² in place of the reward, which must then be minus a distance. What is
         walked after adaptation is judged by the reward itself.
     each : bool
-        Divide the advantages of a task by their own deviation; else all by that of all tasks.
+        Divide the advantages of a task by their own deviation; else they stay in the rewards' unit,
+        the same for all tasks.
     """
 
     paths: int = 20
@@ -171,33 +172,26 @@ def baseline(paths: Paths, wanted: Array) -> Array:
     return (features @ fitted).reshape(wanted.shape)
 
 
-def advantages(paths: Paths, recipe: Recipe, scale: float | None = None) -> tuple[Array, float]:
-    """What each step was better than expected by, centred per task and divided by a deviation.
+def advantages(paths: Paths, recipe: Recipe) -> Array:
+    """What each step was better by than expected, centred per task; perhaps divided by a deviation.
 
     Parameters
     ----------
     paths : Paths
     recipe : Recipe
-    scale : float, optional
-        To divide by, where the recipe has one number for all tasks; if left out, the deviation
-        over all tasks.
 
     Returns
     -------
     advantages : (T, N, H) array
         0 after a path's end.
-    scale : float
-        The one number for all tasks.
     """
     rewards = -(paths.rewards**2) if recipe.squared else paths.rewards
     wanted, taken = returns_to_go(rewards, recipe.discount), paths.taken
     better = (wanted - baseline(paths, wanted)) * taken
     count = np.add.reduce(taken, (1, 2), keepdims=True, dtype=float)
     centred = (better - np.add.reduce(better, (1, 2), keepdims=True) / count) * taken
-    squares = np.add.reduce(centred**2, (1, 2), keepdims=True)
-    one = float(np.sqrt(squares.sum() / count.sum())) if scale is None else scale
-    by = np.sqrt(squares / count) if recipe.each else one
-    return centred / (by + LITTLE), one  # (P3)
+    variance = np.add.reduce(centred**2, (1, 2), keepdims=True) / count
+    return centred / (np.sqrt(variance) + LITTLE if recipe.each else 1.0)  # (P3)
 
 
 def as_batch(paths: Paths, advantages: Array, dtype: Any) -> Batch:
@@ -237,14 +231,11 @@ class Stage(NamedTuple):
     paths : Paths
     batch : Batch
         The paths as rows, with the advantages as weights.
-    scale : float
-        What advantages were divided by, if the recipe has one number for all tasks.
     """
 
     phi: Array
     paths: Paths
     batch: Batch
-    scale: float
 
 
 def in_parts(phi: Array, batch: Batch, rows: int) -> list[tuple[Array, Batch]]:
@@ -263,7 +254,6 @@ def stages(
     alphas: Sequence[float],
     recipe: Recipe,
     rngs: Sequence[np.random.Generator],
-    scale: float | None = None,
 ) -> Iterator[Stage]:
     """Walk, adapt, walk again: the stages k = 0, 1, …, K, K being the number of alphas.
 
@@ -278,24 +268,17 @@ def stages(
     recipe : Recipe
     rngs : sequence of numpy Generators
         For the paths of every stage.
-    scale : float, optional
-        To divide advantages by, as `advantages` says, at every step; if left out, it is that of the
-        first. What is walked last has its own.
     """
     phi = theta
     for k, rng in enumerate(rngs):
         count = recipe.paths if k < len(alphas) else recipe.judged_by
         paths = walk(model, phi, environment, count, recipe.horizon, rng)
-        if k == len(alphas):
-            better, one = advantages(paths, replace(recipe, squared=False))
-        else:
-            better, one = advantages(paths, recipe, scale)
-            scale = one
-        batch = as_batch(paths, better, theta.dtype)
-        yield Stage(phi, paths, batch, one)
+        own = recipe if k < len(alphas) else replace(recipe, squared=False)
+        batch = as_batch(paths, advantages(paths, own), theta.dtype)
+        yield Stage(phi, paths, batch)
         if k < len(alphas):
-            own = in_parts(phi, batch, batch.x.shape[1])
-            phi = np.concatenate([inner_loop(model, *part, alphas[k], 1) for part in own])
+            parts = in_parts(phi, batch, batch.x.shape[1])
+            phi = np.concatenate([inner_loop(model, *part, alphas[k], 1) for part in parts])
 
 
 class Adaptation:

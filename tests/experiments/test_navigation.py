@@ -8,7 +8,7 @@ import pytest
 from numaml.command import main as cli
 from numaml.experiments import navigation, runs
 from numaml.experiments.experiment import Trained
-from numaml.experiments.navigation import NavigationExperiment, Rates
+from numaml.experiments.navigation import NavigationExperiment
 from numaml.training.state import State
 
 SHORT = [
@@ -74,43 +74,40 @@ def test_settings_of_another_outer_step_are_not_believed(tmp_path, capsys):
 
 
 def test_actions_begin_as_wide_as_they_are_said_to_be():
-    experiment = NavigationExperiment(spread=0.7)
-    theta = experiment.start(np.random.default_rng(0))
-    u = experiment.model.predict(theta, np.random.default_rng(1).normal(size=(9, 2)).astype("f4"))
-    assert np.allclose(np.exp(u[:, 2:]), 0.7)
-    assert (abs(u[:, :2]).max(0) > 0.1).all()
+    x = np.random.default_rng(1).normal(size=(9, 2)).astype("f4")
+    for still in (True, False):
+        experiment = NavigationExperiment(spread=0.7, still=still)
+        u = experiment.model.predict(experiment.start(np.random.default_rng(0)), x)
+        assert np.allclose(np.exp(u[:, 2:]), 0.7)
+        assert (abs(u[:, :2]).max(0) < 1e-9 if still else abs(u[:, :2]).max(0) > 0.1).all()
 
 
 def test_what_is_tested_on_chooses_nothing(monkeypatch):
-    """α and scale come from the validation goals, and a goal's return depends on itself alone."""
+    """α comes from the validation goals, and a goal's return depends on itself alone."""
     state = State(TINY.start(np.random.default_rng(0)), np.random.default_rng(0))
-    rates = navigation.chosen(Trained(TINY, state))
-    assert rates.alphas[0] == TINY.alpha
-    assert len(rates.alphas) == 4
-    assert rates.alphas[1] in [part * TINY.alpha for part in TINY.later]
-    assert rates.alphas[1:] == 3 * rates.alphas[1:2]
+    alphas = navigation.chosen(Trained(TINY, state))
+    assert alphas[0] == TINY.alpha
+    assert len(alphas) == 4
+    assert alphas[1:] == 3 * alphas[1:2]
     scores = {}
     for part in TINY.later:
-        alphas = (TINY.alpha, *[part * TINY.alpha] * 3)
-        returns, _ = navigation.returns_along(
-            TINY, state.theta, TINY.validation_goals(), Rates(alphas), 4
-        )
-        scores[part * TINY.alpha] = returns[1:].mean()
-    assert max(scores, key=scores.get) == rates.alphas[1]
+        some = (TINY.alpha, *[part * TINY.alpha] * 3)
+        returns = navigation.returns_along(TINY, state.theta, TINY.validation_goals(), some, 4)
+        scores[some] = returns[1:].mean()
+    assert max(scores, key=scores.get) == alphas
     monkeypatch.setattr(navigation, "GOALS", navigation.GOALS + 1)
-    assert navigation.chosen(Trained(TINY, state)) == rates
+    assert navigation.chosen(Trained(TINY, state)) == alphas
     goals = np.array([[0.3, 0.1], [0.2, -0.4]])
-    both, _ = navigation.returns_along(TINY, state.theta, goals, rates, 7)
+    both = navigation.returns_along(TINY, state.theta, goals, alphas, 7)
     goals[1] += 0.1
-    again, _ = navigation.returns_along(TINY, state.theta, goals, rates, 7)
+    again = navigation.returns_along(TINY, state.theta, goals, alphas, 7)
     assert (both[:, 0] == again[:, 0]).all()
     assert (both[:, 1] != again[:, 1]).all()
 
 
 def test_steps_that_run_away_have_no_return():
     theta = TINY.start(np.random.default_rng(0))
-    rates = Rates((1e30, 1e30), 1.0)
-    returns, _ = navigation.returns_along(TINY, theta, np.array([[0.3, 0.1]]), rates, 7)
+    returns = navigation.returns_along(TINY, theta, np.array([[0.3, 0.1]]), (1e30, 1e30), 7)
     assert np.isfinite(returns[0]).all()
     assert np.isnan(returns[-1]).all()
     experiment = NavigationExperiment(alpha=1e18, shots=3, queries=4, hidden=(6,), horizon=5)
