@@ -340,7 +340,8 @@ def _start(theta: Any, model: Any, alpha: Any, steps: Any) -> Array:
     if theta.dtype.name not in DTYPES:
         raise TypeError(f"theta has dtype {theta.dtype}; want {' or '.join(DTYPES)} to train")
     if varied(alpha) and not isinstance(alpha, Rule):
-        checked_rates(alpha, theta, model, checked_steps(steps))
+        own = theta[: getattr(model, "size", None)]  # learned rates lie behind it
+        checked_rates(alpha, own, model, checked_steps(steps))
     theta.setflags(write=False)
     return theta
 
