@@ -1,7 +1,7 @@
-"""The family's mistakes, planted in PyTorch and JAX closures, and in implicit gradients, get names.
+"""The family's mistakes, planted in closures of three frameworks, and in implicit gradients.
 
-One faulty loop is written for both: PyTorch's are checked by a value of its own, in both
-precisions, JAX's against numaml's model.
+One faulty loop is written for all: PyTorch's are checked by a value of its own, in both
+precisions, JAX's and NumPy's against numaml's model.
 """
 
 import functools
@@ -36,6 +36,8 @@ FAULTS = {
     "still": ({"rates": LAYER, "alpha": 0.1}, "rates that never change"),
     "buffer": ({"alpha": 0.1, "momentum": 0.5}, "momentum's adjoint dropped"),
     "decay": ({"alpha": 0.1, "decay": 0.7}, "weight decay in the gradient only"),
+    "no momentum": ({"alpha": 0.1, "momentum": 0.5}, "no momentum: plain gradient steps"),
+    "no decay": ({"alpha": 0.1, "decay": 0.7}, "no weight decay"),
     "no pull": ({"alpha": 0.1, "pull": 0.9}, "the proximal term missing"),
     "anchor": ({"alpha": 0.1, "pull": 0.9}, "the proximal term's theta detached"),
     "last": ({"alpha": 0.1, "weights": [0.4, 0.6]}, "the last weight of the multi-step loss"),
@@ -78,8 +80,8 @@ class Loop:
         for k in range(K):
             held = phi if fault != "decay" else stop(phi)
             away = phi - (stop(theta) if fault == "anchor" else theta)
-            u = how["momentum"] * (stop(u) if fault == "buffer" else u)
-            u = u + self.gradient(phi, xs, ys, k) + how["decay"] * held
+            u = how["momentum"] * (fault != "no momentum") * (stop(u) if fault == "buffer" else u)
+            u = u + self.gradient(phi, xs, ys, k) + how["decay"] * (fault != "no decay") * held
             u = u + how["pull"] * (fault != "no pull") * away
             phi = self.moved(phi, u, self.rate(k, learned), xs, ys, k, learned)
             weight = how["weights"][k] * (fault != "last" or k < K - 1)
@@ -219,6 +221,41 @@ def test_in_jax(fault):
     tasks = numaml.Tasks(numaml.Batch(xs, ys), numaml.Batch(xq, yq))
     alpha = how.pop("alpha")
     report = check.against(np.array(gradient), MODEL, point(theta, how), tasks, alpha, K, **how)
+    assert_told(report, fault)
+
+
+class Numpy:
+    """Complex steps: what is stopped loses its imaginary part."""
+
+    def array(self, a):
+        return np.asarray(a)
+
+    def stop(self, a):
+        return a.real + 0j
+
+    def loss(self, theta, x, y):
+        return MODEL.value(theta, numaml.Batch(x, y))
+
+    def gradient(self, phi, x, y):
+        return MODEL.linearize(phi, numaml.Batch(x, y))[1]
+
+    def hessian(self, phi, x, y):
+        hvp = MODEL.linearize(phi.real, numaml.Batch(x, y))[2]
+        return np.array([hvp(e) for e in np.eye(P)])
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *RIGHT])
+def test_in_numpy(fault):
+    theta, xs, ys, xq, yq = problem()
+    how = {"alpha": 1.0, **FAULTS[RIGHT.get(fault, fault)][0]}
+    loop, at = Loop(Numpy(), fault), point(theta, how)
+    gradient = [
+        check.complex_step(lambda p: loop.value(p, (xs, ys, xq, yq)), at, e)
+        for e in np.eye(len(at))
+    ]
+    tasks = numaml.Tasks(numaml.Batch(xs, ys), numaml.Batch(xq, yq))
+    alpha = how.pop("alpha")
+    report = check.against(np.array(gradient), MODEL, at, tasks, alpha, K, **how)
     assert_told(report, fault)
 
 
