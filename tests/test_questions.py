@@ -1,0 +1,39 @@
+"""The scripts behind the answers say what the page says."""
+
+import runpy
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "examples" / "questions"
+
+
+def script(name):
+    return runpy.run_path(str(FOLDER / f"{name}.py"))
+
+
+def test_k_steps_are_k_products():
+    found = script("steps")["main"]()
+    assert [K for K, _, _ in found] == [products for _, products, _ in found]
+    assert max(error for *_, error in found) < 1e-13
+
+
+def test_a_buffer_has_three_gradients_and_a_mistake():
+    off = [share for _, share in script("buffer")["main"]().values()]
+    assert off[0] == 0
+    assert off[1] > 0.1
+    assert off[2] is None
+    assert off[3] > 0.5
+
+
+def test_reductions_are_another_alpha():
+    for name, _, _, same, careless in script("reduction")["main"]():
+        assert same < 1e-14, name
+        assert (careless > 0.3) == ("MSELoss" not in name), name
+
+
+def test_the_exact_gradient_grows_with_twice_the_power():
+    names = script("diverges")
+    assert names["in_one_dimension"](3.0, steps=5) == (2.0**10, -(2.0**5))
+    t, steep, exact, longest, first, _ = names["on_sinusoids"](0.01, iterations=1)
+    assert (t, exact) == (1, longest)
+    assert 0.01 < steep < 10
+    assert exact > 10 * first  # alpha h is above 2 in some tasks from the beginning
