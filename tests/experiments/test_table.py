@@ -50,8 +50,12 @@ def read(path):
 
 @pytest.fixture(autouse=True)
 def without_scikit_learn(monkeypatch):
-    """Its forest has tests of its own; loading it takes longer than all else here."""
+    """Its forest has tests of its own; loading it takes longer than all else here.
+
+    And a network for each task takes a few steps only.
+    """
     monkeypatch.setattr(ways, "find_spec", lambda name: None)
+    monkeypatch.setattr(ways, "LONG", 4)
 
 
 @pytest.fixture
