@@ -15,6 +15,7 @@ from ..data.tasks import Batch, Tasks
 from ..files.names import name_of
 from ..network.settings import as_count
 from .calls import meta_gradient
+from .inner import Scheduled
 from .parts import bounds, mean
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def sharded(executor: Executor, shards: int, gradient: MetaGradient = meta_gradi
 
     # What a checkpoint records: the bits depend on the number of shards.
     over_shards.__name__ = f"{name_of(gradient)} over {shards} shards"
+    if isinstance(gradient, Scheduled):  # then it is one as well
+        over_shards.at = lambda iteration: sharded(executor, shards, gradient.at(iteration))
     return over_shards
 
 

@@ -1,6 +1,7 @@
 """Learned rates and losses after every step: exact, replayed, and in training."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -173,6 +174,16 @@ def test_the_gradient_is_that_of_the_iteration():
     weights = [one.weights.at(one.iteration, 3) for one in gradients[1:]]
     assert weights[0] == pytest.approx((0, 2 / 9, 2 / 9, 5 / 9))
     assert weights[1] == pytest.approx((0, 1 / 9, 1 / 9, 7 / 9))
+
+
+def test_shards_of_a_gradient_that_changes_change_as_well():
+    with ThreadPoolExecutor(1) as executor:
+        over = numaml.sharded(executor, 2, LEARNT)
+        start, tasks = family.joined(NET, NET.init(0), RATES, 2), SOURCE(np.random.default_rng(0))
+        for i in (0, 3, 6):
+            want, got = (one.at(i)(NET, start, tasks, RATES, 2)[1] for one in (LEARNT, over))
+            assert relative_error(got, want) < EXACT
+        assert not hasattr(numaml.sharded(executor, 2), "at")
 
 
 @pytest.mark.parametrize("limit", [0, -1.0, np.inf, np.nan])
