@@ -31,7 +31,7 @@ def structure(rng, layers, size, steps):
     def one():
         kind = rng.integers(3)
         blocks = (*[pair() for _ in range(layers - 1)], rate())
-        return [rate(), blocks, rng.uniform(0.005, 0.05, size)][kind]
+        return [abs(rate()), blocks, rng.uniform(0.005, 0.05, size)][kind]
 
     rates = one() if rng.random() < 0.5 else [one() for _ in range(steps)]
     extras = {name: float(rng.uniform(0.1, 0.9)) for name in ("momentum", "pull")
