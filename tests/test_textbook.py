@@ -48,7 +48,7 @@ CUBIC = (lambda z: z * z * z, lambda z: 3 * z * z, lambda z: 6 * z)
 def watched():
     """What the engine's functions held when they returned, by name, in order."""
     seen = {name: [] for name in ("forward", "backward", "r_forward", "r_backward", "hvp", "exact",
-                                  "first_order", "inner_loop")}  # fmt: skip
+                                  "pull_back", "first_order", "inner_loop")}  # fmt: skip
     files = {passes.__file__, network.__file__, numaml.maml.__file__}
 
     def on_return(frame, event, result):
@@ -165,7 +165,7 @@ def differences(case, text=textbook):
                 found.compare("Hv", one(product[2]["returned"], t), hvps[k](lam))
         found.compare("phi", one(seen["inner_loop"][0]["phi"], t), phis[-1])
         found.compare("phi", one(seen_first["inner_loop"][0]["phi"], t), phis[-1])
-        found.compare("lambda", one(seen["exact"][0]["lam"], t), lams[-1])
+        found.compare("lambda", one(seen["pull_back"][0]["returned"], t), lams[-1])
     tasks = [case.task(t) for t in range(T)]
     want = text.meta_gradient(net, case.theta, tasks, case.alpha, case.steps)
     found.compare("meta-value", value, want[0])
