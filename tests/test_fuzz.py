@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from numaml import omniglot
 from numaml.command import check, progress, report
 from numaml.command import main as cli
+from numaml.experiments import navigation, sinusoid
 from numaml.experiments import omniglot as characters
-from numaml.experiments import sinusoid
 from numaml.files.archive import archive
 from numaml.training.state import State
 
@@ -40,6 +40,10 @@ TRAIN = {
     "table": [
         "--out", "own", "--data", "t.csv", "--task", "t", "--target", "y", "--tasks", "2",
         "--hidden", "3", "--every", "2", "--shots", "1", "--queries", "1",
+    ],
+    "navigation": [
+        "--out", "navi", "--tasks", "2", "--hidden", "3", "--every", "2", "--shots", "2",
+        "--queries", "2", "--horizon", "3",
     ],
 }  # fmt: skip
 TABLE = "t,x,y\n" + "".join(f"{row // 3},{row},{row % 4}\n" for row in range(15))
@@ -131,6 +135,8 @@ def quick():
         patch.setattr(sinusoid, "TEST_TASKS", 4)
         for name, number in (("TEST_TASKS", 4), ("CHUNK", 2), ("VALIDATION_TASKS", 3)):
             patch.setattr(characters, name, number)
+        for name, number in (("FRESH", 2), ("VALIDATION", 2), ("GOALS", navigation.GOALS[:2])):
+            patch.setattr(navigation, name, number)
         patch.setattr(check, "audit", list)
         patch.setattr(report, "draw", lambda *_: None)
         patch.setattr(progress, "shown", impatient)
@@ -201,7 +207,7 @@ def judge(line):
     return status, errors
 
 
-@settings(max_examples=150 * MORE, deadline=None)
+@settings(max_examples=100 * MORE, deadline=None)
 @given(line=command_lines())
 @example(line=["train", "sinusoid", "--out", "new", "--hidden", "9" * 30])
 @example(line=["train", "sinusoid", "--out", "new", "--iterations", "9" * 400])

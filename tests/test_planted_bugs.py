@@ -99,7 +99,7 @@ BUGS = [
      "[(0 * h[l - 1], c[l])], delta[l]", "(B2)"),
     ("weights/products", "return ones(1, a.shape[-2], a.dtype) @ a", "return a[..., :1, :]",
      "(B2)"),
-    ("weights/factored", "row_sum(delta)) for pairs", "0 * row_sum(delta)) for pairs", "(B2)"),
+    ("weights/factored", "there), row_sum(delta))", "there), 0 * row_sum(delta))", "(B2)"),
     ("network/passes", "z_dot[l] = q_dot[l] + b_dot[l]  # (R1)", "z_dot[l] = q_dot[l]  # (R1)",
      "(R1)"),
     ("network/passes", "z_dot[l] = q_dot[l] + b_dot[l]  # (R1)",

@@ -18,6 +18,7 @@ import pytest
 import numaml
 from numaml.check import answers as judge
 from numaml.command import main as cli
+from numaml.network import inputs
 
 PACKAGE = Path(numaml.__file__).parent
 ROOT = PACKAGE.parent
@@ -75,6 +76,12 @@ def as_json(answer):
     if isinstance(answer, list | np.ndarray):
         return [as_json(one) for one in answer]
     return str(answer) if isinstance(answer, Fraction | int) else float(answer)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """A row alone under batch norm is refused by calls; its mathematics is among the vectors."""
+    monkeypatch.setattr(inputs, "not_alone", lambda x, model: x)
 
 
 @pytest.fixture

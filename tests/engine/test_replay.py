@@ -773,13 +773,16 @@ def some(calls):
 
 some(1500)
 tracemalloc.start()
-before = some(200)
-print(some(3000) - before)
+held = [some(200), some(2000), some(2000)]
+print(min(np.diff(held)))
 """
 
 
 def test_no_growth_over_calls_of_varying_shapes():
-    """In a process of its own: what other tests leave behind would be counted."""
+    """In a process of its own: what other tests leave behind would be counted.
+
+    Python may make a table of its own anew in one of the two rounds; what grows, grows in both.
+    """
     done = subprocess.run(
         [sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True
     )
