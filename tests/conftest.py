@@ -8,7 +8,22 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import pytest
 
 from numaml import engine
+from numaml.command import train
+from numaml.experiments.runs import fit
 from numaml.weights import factored
+
+
+@pytest.fixture(scope="module")
+def in_turn():
+    """Learners are trained one after another in this process: none waits for others to start."""
+
+    def fit_all(jobs, progress):
+        for job, shown in zip(jobs, progress, strict=True):
+            fit(job.experiment, job.folder, job.resume, shown)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "fit_all", fit_all)
+        yield
 
 
 @pytest.fixture

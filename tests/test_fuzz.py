@@ -207,7 +207,7 @@ def judge(line):
     return status, errors
 
 
-@settings(max_examples=100 * MORE, deadline=None)
+@settings(max_examples=80 * MORE, deadline=None)
 @given(line=command_lines())
 @example(line=["train", "sinusoid", "--out", "new", "--hidden", "9" * 30])
 @example(line=["train", "sinusoid", "--out", "new", "--iterations", "9" * 400])

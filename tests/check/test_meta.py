@@ -343,7 +343,7 @@ def test_a_value_that_differs_when_called_again():
     assert "dropout" in report.notes[0]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(cases(steps=st.integers(0, 3)), st.sampled_from(["f8", "f4"]), st.booleans())
 def test_no_false_alarm_and_no_false_pass(case, dtype, with_pieces):
     """On random configurations: the exact one is never wrong, the first-order one never right

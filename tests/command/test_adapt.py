@@ -14,6 +14,8 @@ from numaml.data.csvfile import read_csv
 from numaml.experiments import runs
 from numaml.experiments.sinusoid import Sinusoid
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 BOTH = ("support", "query")
 UNITS = Scaling([20.0, 5.0], [3.0, 2.0], [1000.0], [50.0])
 ABOUT = {"features": ["heat", "rain"], "target": "yield", "task": "field"}

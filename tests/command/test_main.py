@@ -19,6 +19,8 @@ from numaml.command import progress
 from numaml.experiments import runs
 from numaml.training.state import State
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 SHORT = ["--iterations", "120", "--tasks", "4", "--hidden", "8"]
 
 

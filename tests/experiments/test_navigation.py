@@ -11,6 +11,8 @@ from numaml.experiments.experiment import Trained
 from numaml.experiments.navigation import NavigationExperiment
 from numaml.training.state import State
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 SHORT = [
     "--alone", "--every", "1", "--tasks", "2", "--shots", "3", "--queries", "4",
     "--hidden", "6", "--horizon", "5",

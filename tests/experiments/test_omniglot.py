@@ -21,6 +21,8 @@ from numaml.experiments.sinusoid import Sinusoid
 from numaml.training.evaluation import accuracies
 from numaml.training.state import State
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 SHORT = [
     "--iterations", "60", "--every", "20", "--tasks", "4", "--hidden", "16", "12",
     "--characters", "30", "--validation", "7",

@@ -10,6 +10,8 @@ from numaml.experiments import runs
 from numaml.experiments.omniglot import Omniglot
 from numaml.experiments.sinusoid import Sinusoid
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 LITTLE = ["--tasks", "2", "--shots", "3", "--queries", "4", "--hidden", "5", "4", "--every", "4"]
 
 

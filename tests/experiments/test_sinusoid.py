@@ -7,6 +7,8 @@ from numaml.command import main as cli
 from numaml.experiments import runs, sinusoid
 from numaml.experiments.sinusoid import Sinusoid
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 SHORT = ["--iterations", "120", "--tasks", "4", "--hidden", "8"]
 
 

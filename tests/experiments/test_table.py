@@ -18,6 +18,8 @@ from numaml.experiments.experiment import Trained
 from numaml.experiments.table import OwnTable
 from numaml.training.state import State
 
+pytestmark = pytest.mark.usefixtures("in_turn")
+
 SHORT = ["--iterations", "40", "--every", "20", "--hidden", "6", "--tasks", "4"]
 COLUMNS = ["--task", "pig", "--target", "weight"]
 
