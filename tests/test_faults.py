@@ -52,7 +52,7 @@ def content(folder):
 
 
 @pytest.mark.parametrize(
-    ("kills", "least"), [(("steps", "4"), 12), (("random", "2"), 2), (("interrupts", "5"), 10)]
+    ("kills", "least"), [(("steps", "6"), 8), (("random", "2"), 2), (("interrupts", "7"), 8)]
 )
 def test_a_run_survives_kills(kills, least):
     """What the end must be and what is lost at most is asserted in killing.py."""
