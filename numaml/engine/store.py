@@ -21,6 +21,7 @@ from .replay import Recording
 
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]  # of arrays, to a tuple of arrays
+Trial = tuple[Sequence[Array], Sequence[Array]]  # arrays, and what the function makes of them
 
 # Bytes of memory for all recordings: some times what a part of a meta-batch needs (parts.py). And
 # how many shapes are remembered: more than a program has kinds of calls. The one that was not used
@@ -125,22 +126,28 @@ def tried(function: Function, arrays: Sequence[Array]) -> Recording:
     """
     try:
         _, program = record(function, arrays)
-        return _tried(Recording(program, arrays), program, function, arrays)
+        trials = [_plain(program, function, other_numbers(arrays, seed)) for seed in range(3)]
+        return _tried(Recording(program, arrays), trials)
     except Unseen:
         raise
     except Exception as error:  # then rather no recording than no result
         raise Unseen(f"the recording failed: {error!r}") from error
 
 
-def _tried(
-    recording: Recording, program: Program, function: Function, arrays: Sequence[Array]
-) -> Recording:
+def _plain(program: Program, function: Function, other: Sequence[Array]) -> Trial:
+    """Other numbers, and the results of a plain run, which takes the same course.
+
+    All plain runs come before the first replay: the memory of the two never lies side by side.
+    """
+    want = [np.array(result) for result in function(*other)]
+    if record(function, other)[1] != program:
+        raise Unseen("the course depends on the numbers, or a constant does")
+    return other, want
+
+
+def _tried(recording: Recording, trials: Sequence[Trial]) -> Recording:
     told = False
-    for seed in range(3):
-        other = other_numbers(arrays, seed)
-        want = [np.asarray(result) for result in function(*other)]
-        if record(function, other)[1] != program:
-            raise Unseen("the course depends on the numbers, or a constant does")
+    for other, want in trials:
         for got, wanted in zip(recording(*other), want, strict=True):
             if got.dtype != wanted.dtype or got.tobytes() != wanted.tobytes():
                 raise Unseen("the replay gives other bits than the plain run")
