@@ -27,7 +27,7 @@ import numaml
 from numaml.data.grouped import standardise, standardised
 from numaml.experiments.figures import COLOURS, FAINT, INK, figure
 from numaml.files.whole import write_whole
-from numaml.training.evaluation import mean_and_interval
+from numaml.learning.evaluation import mean_and_interval
 
 FOLDS, SUPPORTS, QUERIES, DRAWS = 6, (2, 3, 5), 6, 20
 MODEL = numaml.MLP((1, 40, 40, 1), "tanh")

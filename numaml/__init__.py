@@ -49,7 +49,7 @@ from .data.tasks import Batch, Tasks
 from .engine.calls import adapt, first_order_meta_gradient, meta_gradient, meta_value
 from .engine.shards import sharded
 from .files.version import __version__ as __version__
-from .learners.learner import Adapted, Learner
+from .learning.learner import Adapted, Learner
 from .network.convolution import ConvNet
 from .network.mlp import MLP
 
@@ -57,18 +57,18 @@ if TYPE_CHECKING:
     from . import check, family
     from .data import omniglot
     from .data.grouped import Grouped, split_groups
-    from .learners.estimators import MAMLClassifier, MAMLRegressor
-    from .learners.scoring import AdaptedScorer
-    from .training.evaluation import accuracies, evaluate
-    from .training.outer import train
+    from .learning.estimators import MAMLClassifier, MAMLRegressor
+    from .learning.evaluation import accuracies, evaluate
+    from .learning.outer import train
+    from .learning.scoring import AdaptedScorer
 else:
     # What adapting a learner does not need is loaded when it is first asked for.
     LATER = {
-        **dict.fromkeys(("MAMLClassifier", "MAMLRegressor"), "learners.estimators"),
-        "AdaptedScorer": "learners.scoring",
+        **dict.fromkeys(("MAMLClassifier", "MAMLRegressor"), "learning.estimators"),
+        "AdaptedScorer": "learning.scoring",
         **dict.fromkeys(("Grouped", "split_groups"), "data.grouped"),
-        **dict.fromkeys(("accuracies", "evaluate"), "training.evaluation"),
-        "train": "training.outer",
+        **dict.fromkeys(("accuracies", "evaluate"), "learning.evaluation"),
+        "train": "learning.outer",
         "check": "check",
         "family": "family",
         "omniglot": "data.omniglot",

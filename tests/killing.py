@@ -24,7 +24,7 @@ from numaml.command import main as cli
 from numaml.command import progress
 from numaml.experiments import runs, sinusoid
 from numaml.experiments.experiment import LEARNERS
-from numaml.training.state import State
+from numaml.learning.state import State
 
 EVERY = 7
 TINY = [

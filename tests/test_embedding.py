@@ -101,18 +101,18 @@ print(sorted(set(sys.modules) - before & set(sys.modules)))
     loaded = run(code, tmp_path, PACKAGE.parent)
     rare = (
         "numpy.random", "zipfile", "json", "csv", "signal", "threading", "shutil",
-        "numaml.training.outer", "numaml.check", "numaml.data.omniglot", "numaml.data.csvfile",
+        "numaml.learning.outer", "numaml.check", "numaml.data.omniglot", "numaml.data.csvfile",
         "numaml.command.main", "numaml.experiments", "numaml.data.tables",
     )  # fmt: skip
     assert not [name for name in rare if repr(name) in loaded]
-    assert "'numaml.learners.learner'" in loaded
+    assert "'numaml.learning.learner'" in loaded
 
 
 def test_names_that_are_loaded_late_are_there_all_the_same():
     assert set(numaml.__all__) <= set(dir(numaml))
     assert all(getattr(numaml, name) is not None for name in numaml.__all__)
     assert not hasattr(numaml, "trian")
-    assert numaml.train is numaml.training.outer.train
+    assert numaml.train is numaml.learning.outer.train
 
 
 def test_adapting_leaves_no_memory_and_no_cycles_behind(tmp_path):

@@ -146,7 +146,7 @@ import numpy as np
 
 from ..data.tasks import Batch, Tasks
 from ..network.mlp import MLP
-from ..training.evaluation import evaluate
+from ..learning.evaluation import evaluate
 from .experiment import Experiment
 from .figures import learning_curve
 from .settings import setting

@@ -21,8 +21,8 @@ from numaml.experiments.sinusoid import Sinusoid
 from numaml.files import lock
 from numaml.files.lock import locked
 from numaml.files.whole import write_whole
-from numaml.training.outer import train
-from numaml.training.state import State
+from numaml.learning.outer import train
+from numaml.learning.state import State
 
 MODEL = numaml.MLP((1, 6, 1))
 SOURCE = numaml.Sinusoids(tasks=3, shots=4, queries=5)

@@ -25,7 +25,7 @@ from numaml.command import main as cli
 from numaml.experiments import navigation, sinusoid
 from numaml.experiments import omniglot as characters
 from numaml.files.archive import archive
-from numaml.training.state import State
+from numaml.learning.state import State
 
 from .experiments.test_omniglot import write_data
 

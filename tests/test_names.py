@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml.training.state import State
+from numaml.learning.state import State
 
 from .house import HOUSE, ROOT, parsed
 

@@ -22,9 +22,9 @@ import pytest
 import numaml
 from numaml import textbook
 from numaml.check import Mod, relative_error
+from numaml.learning.outer import adam
+from numaml.learning.state import Moments
 from numaml.network import activations, network, normalisation, passes
-from numaml.training.outer import adam
-from numaml.training.state import Moments
 from numaml.weights import factored
 
 pytestmark = pytest.mark.usefixtures("plain")

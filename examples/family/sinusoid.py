@@ -17,7 +17,7 @@ import numpy as np
 
 import numaml
 from numaml import family
-from numaml.training.evaluation import mean_and_interval
+from numaml.learning.evaluation import mean_and_interval
 
 STEPS, TASKS, QUERIES, AWAY = (1, 5, 10), 600, 100, 100.0  # as numaml train sinusoid
 ALPHA = 0.01

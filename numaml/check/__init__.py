@@ -47,7 +47,7 @@ over any ring, e.g. the field `Mod`). `numaml.check.strategies` (Hypothesis) dra
 The kit imports nothing of ours. Some files here are not of it: ``audit``, ``audit_family`` and
 ``audit_policies`` check the formulas that are installed, and ``answers`` judges answers to the test
 vectors, which lie in ``vectors``.
-May import: training, family, engine, data, network, maml, weights.
+May import: learning, family, engine, data, network, maml, weights.
 """
 
 from .checks import gradient, hvp

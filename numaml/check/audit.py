@@ -16,6 +16,8 @@ import numpy as np
 from ..data.tasks import Batch, Tasks
 from ..engine import calls
 from ..engine.shards import sharded
+from ..learning.outer import adam
+from ..learning.state import Moments
 from ..maml import inner_loop, pull_back, push_forward
 from ..network import losses
 from ..network.activations import ACTIVATIONS
@@ -23,8 +25,6 @@ from ..network.convolution import ConvNet, Convolution, Mean, Patches
 from ..network.mlp import MLP
 from ..network.normalisation import EPSILON, NORMS
 from ..network.passes import Tangents, Trace, backward, forward, r_backward, r_forward
-from ..training.outer import adam
-from ..training.state import Moments
 from ..weights.choice import pays
 from ..weights.factored import Factored, Layered, Vector
 from ..weights.factored import gradient as weights_gradient

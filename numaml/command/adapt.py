@@ -16,7 +16,7 @@ from ..experiments.experiment import Experiment
 from ..experiments.settings import settings
 from ..files.own import check_own
 from ..files.whole import write_table
-from ..learners.learner import Adapted, Learner
+from ..learning.learner import Adapted, Learner
 from .options import reader
 from .say import say
 

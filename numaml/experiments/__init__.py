@@ -1,6 +1,6 @@
 """Experiments: a file each, and what they share.
 
-May import: learners, training, family, engine, data, files, network.
+May import: learning, family, engine, data, files, network.
 
 An experiment is a class in a file of this folder that extends `experiment.Experiment`, a frozen
 dataclass. Nothing else names it: `found` lists the folder. An instance is the experiment with one

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.tasks import Tasks
-from ..learners.held import DRAWS, Candidate, Held, Measures, Way, chosen, measured
-from ..training.evaluation import mean_and_interval
+from ..learning.evaluation import mean_and_interval
+from ..learning.held import DRAWS, Candidate, Held, Measures, Way, chosen, measured
 
 Array = np.ndarray[Any, Any]
 

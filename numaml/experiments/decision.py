@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.scaling import Scaling
-from ..learners.held import DRAWS, Held
+from ..learning.held import DRAWS, Held
 from .comparison import Difference, Outcome, difference, rows_of, verdict
 
 Array = np.ndarray[Any, Any]

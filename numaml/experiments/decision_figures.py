@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..data.tasks import Batch, Tasks
-from ..learners.held import DRAWS
+from ..learning.held import DRAWS
 from .decision import Decision, Part
 from .figures import COLOURS, FAINT, INK, figure, plain, write_figure
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..files.version import __version__
-from ..learners.learner import Learner
+from ..learning.learner import Learner
+from ..learning.outer import Source
+from ..learning.state import State
 from ..network.activations import ACTIVATIONS
 from ..network.network import Network
-from ..training.outer import Source
-from ..training.state import State
 from .memory import check_memory
 from .settings import setting, settings
 

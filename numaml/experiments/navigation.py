@@ -10,8 +10,8 @@ import numpy as np
 
 from ..data.environments import Goals, Navigation
 from ..family.policies import Paths, PolicyGradient, Recipe, TrustRegion, stages
+from ..learning.evaluation import mean_and_interval
 from ..network.mlp import MLP
-from ..training.evaluation import mean_and_interval
 from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator, steps_title
 from .figures import COLOURS, FAINT, INK, figure, plain, write_figure
 from .settings import setting

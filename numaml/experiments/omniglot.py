@@ -14,10 +14,10 @@ from ..data import omniglot
 from ..data.fewshot import FewShot, split_classes
 from ..data.tasks import Batch
 from ..engine.calls import adapt
+from ..learning.evaluation import accuracies, mean_and_interval
 from ..network.convolution import ConvNet
 from ..network.mlp import MLP
 from ..network.network import Network
-from ..training.evaluation import accuracies, mean_and_interval
 from .experiment import LEARNERS, Array, Row, Trained, Validator, steps_title
 from .figures import COLOURS, FAINT, GREEN, INK, RED, figure, learning_curve, plain, write_figure
 from .rated import Rated

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..family import Exact, FirstOrder, MultiStep, joined, parted, rates
-from ..learners.learner import Learner
+from ..learning.learner import Learner
 from .experiment import Array, Experiment
 from .settings import setting
 

@@ -1,6 +1,6 @@
 """Run folders: an experiment's settings, its training, and the learners that are there after it.
 
-A folder has ``config.json`` (the settings), what `numaml.training.outer` keeps in it,
+A folder has ``config.json`` (the settings), what `numaml.learning.outer` keeps in it,
 ``learner.npz``, tables of results and figures; learners for comparison, and other folds, are in
 folders inside it.
 """
@@ -22,8 +22,8 @@ from ..files.lock import locked
 from ..files.names import described, name_of
 from ..files.own import folder_inside, open_own
 from ..files.whole import write_table, write_whole
-from ..training.outer import train
-from ..training.state import CHECKPOINT, State
+from ..learning.outer import train
+from ..learning.state import CHECKPOINT, State
 from . import found
 from .experiment import LEARNERS, Array, Experiment, Row, Trained, Validator
 from .processes import pool

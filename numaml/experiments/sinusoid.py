@@ -12,8 +12,8 @@ import numpy as np
 from ..data.sinusoids import Sinusoids, sinusoid
 from ..data.tasks import Batch
 from ..engine.calls import adapt
+from ..learning.evaluation import evaluate, mean_and_interval
 from ..network.mlp import MLP
-from ..training.evaluation import evaluate, mean_and_interval
 from .experiment import LEARNERS, Array, Row, Trained, Validator, steps_title
 from .figures import COLOURS, FAINT, INK, figure, learning_curve, plain, write_figure
 from .rated import Rated

@@ -20,7 +20,7 @@ from ..data.given import cut, enough, listed
 from ..data.grouped import IGNORED, SUPPORTS, Grouped, only, standardise, standardised
 from ..data.scaling import Scaling, limits
 from ..data.tables import READERS, is_table, read_table
-from ..learners.held import (
+from ..learning.held import (
     DRAWS,
     MOST_CHOOSING,
     STEPS,
@@ -33,7 +33,7 @@ from ..learners.held import (
     rate_and_steps,
     rates_beside,
 )
-from ..learners.learner import Learner
+from ..learning.learner import Learner
 from ..network.mlp import MLP
 from .comparison import compared
 from .decision import Decision, Part, Row

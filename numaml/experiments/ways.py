@@ -1,6 +1,6 @@
 """Ways to predict a task from a few of its rows without meta-learning: what MAML has to beat.
 
-Each is a `numaml.learners.held.Way`, whose choices are made on validation tasks as MAML's are.
+Each is a `numaml.learning.held.Way`, whose choices are made on validation tasks as MAML's are.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.grouped import Grouped
 from ..data.tasks import Tasks
-from ..learners.held import RATES, Candidate, Way, adapting
+from ..learning.held import RATES, Candidate, Way, adapting
 from ..network.mlp import MLP
 
 Array = np.ndarray[Any, Any]

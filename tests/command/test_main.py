@@ -17,7 +17,7 @@ from numaml import Batch, Learner, __version__, adapt
 from numaml.command import main as cli
 from numaml.command import progress
 from numaml.experiments import runs
-from numaml.training.state import State
+from numaml.learning.state import State
 
 pytestmark = pytest.mark.usefixtures("in_turn")
 

@@ -15,7 +15,7 @@ from numaml.experiments import at_once, processes
 from numaml.experiments.at_once import Job, fit_all
 from numaml.experiments.runs import load, read
 from numaml.experiments.sinusoid import Sinusoid
-from numaml.training.state import State
+from numaml.learning.state import State
 
 LEARNERS = ("exact", "first-order", "pretrained")
 

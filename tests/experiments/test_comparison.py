@@ -9,8 +9,8 @@ from numaml import MLP, Batch, Grouped, Scaling, Tasks
 from numaml.experiments import ways
 from numaml.experiments.comparison import Outcome, compared, difference, verdict
 from numaml.experiments.decision import Decision, Part
-from numaml.learners import held as held_tasks
-from numaml.learners.held import DRAWS, Held, chosen, drawn, measured
+from numaml.learning import held as held_tasks
+from numaml.learning.held import DRAWS, Held, chosen, drawn, measured
 
 
 def tasks(classes=0, seed=0):

@@ -7,7 +7,7 @@ from numaml import MLP, Grouped, Scaling
 from numaml.experiments import decision_figures, ways
 from numaml.experiments.comparison import compared
 from numaml.experiments.decision import Decision, Part
-from numaml.learners.held import DRAWS, as_it_is, drawn
+from numaml.learning.held import DRAWS, as_it_is, drawn
 
 pytest.importorskip("matplotlib")
 UNITS = Scaling(np.array([5.0]), np.array([2.0]), np.array([100.0]), np.array([30.0]))

@@ -9,7 +9,7 @@ from numaml.command import main as cli
 from numaml.experiments import navigation, runs
 from numaml.experiments.experiment import Trained
 from numaml.experiments.navigation import NavigationExperiment
-from numaml.training.state import State
+from numaml.learning.state import State
 
 pytestmark = pytest.mark.usefixtures("in_turn")
 

@@ -18,8 +18,8 @@ from numaml.experiments import runs
 from numaml.experiments.experiment import Trained
 from numaml.experiments.omniglot import Omniglot
 from numaml.experiments.sinusoid import Sinusoid
-from numaml.training.evaluation import accuracies
-from numaml.training.state import State
+from numaml.learning.evaluation import accuracies
+from numaml.learning.state import State
 
 pytestmark = pytest.mark.usefixtures("in_turn")
 

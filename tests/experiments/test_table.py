@@ -16,7 +16,7 @@ from numaml.command import report
 from numaml.experiments import runs, table, ways
 from numaml.experiments.experiment import Trained
 from numaml.experiments.table import OwnTable
-from numaml.training.state import State
+from numaml.learning.state import State
 
 pytestmark = pytest.mark.usefixtures("in_turn")
 

@@ -12,7 +12,7 @@ import pytest
 import numaml
 from numaml.files.own import check_own, folder_inside, open_given, open_own
 from numaml.files.whole import remove_unfinished, write_table, write_whole
-from numaml.training.state import State
+from numaml.learning.state import State
 
 MODEL = numaml.MLP((1, 3, 1))
 PRECIOUS = b"precious"

@@ -7,13 +7,13 @@ import pytest
 
 import numaml
 from numaml import maml
+from numaml.learning.outer import adam
+from numaml.learning.state import Moments
 from numaml.network.activations import ACTIVATIONS
 from numaml.network.inputs import Lifted
 from numaml.network.losses import LOSSES, OF_POLICIES
 from numaml.network.normalisation import NORMS, Normalised
 from numaml.network.passes import Plain, forward
-from numaml.training.outer import adam
-from numaml.training.state import Moments
 from numaml.weights import factored
 
 from ..cases import build

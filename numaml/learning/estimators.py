@@ -16,11 +16,11 @@ from ..data.scaling import Scaling, limits
 from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..network.mlp import MLP
 from ..network.settings import check_name
-from ..training.outer import train
-from ..training.state import State
 from .held import MOST_CHOOSING, Held, drawn, error_after, rate_and_steps
 from .learner import Adapted, Learner, check_kind
+from .outer import train
 from .scoring import adapted_predictions
+from .state import State
 
 Array = np.ndarray[Any, Any]
 

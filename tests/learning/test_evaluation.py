@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml.training.evaluation import accuracies, evaluate, mean_and_interval
+from numaml.learning.evaluation import accuracies, evaluate, mean_and_interval
 
 MODEL = numaml.MLP((4, 6, 3), loss="cross_entropy")
 THETA = MODEL.init(0)

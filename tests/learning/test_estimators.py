@@ -176,7 +176,7 @@ def refuse(match, error=ValueError, make=regressor, y=Y, **changes):
 
 
 def test_bad_input_is_named_before_any_work(monkeypatch):
-    monkeypatch.setattr("numaml.learners.estimators.train", None)
+    monkeypatch.setattr("numaml.learning.estimators.train", None)
     refuse("meta_gradient is 'fast'; want one of 'exact', 'first-order'", meta_gradient="fast")
     refuse("meta_gradient is True; want", meta_gradient=True)
     refuse("hidden is 40; want integers", TypeError, hidden=40)
@@ -246,7 +246,7 @@ print(hasattr(numaml.MAMLClassifier(), "classes_"), "sklearn" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     why = "this MAMLRegressor is not fitted; call fit(x, y, groups) first"
-    line = f"numaml.learners.estimators {why}\n"
+    line = f"numaml.learning.estimators {why}\n"
     assert done.stdout == 2 * line + "False False\n"
 
 

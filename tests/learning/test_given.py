@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml.training.outer import adam
-from numaml.training.state import Moments, State
+from numaml.learning.outer import adam
+from numaml.learning.state import Moments, State
 
 MODEL = numaml.MLP((1, 5, 1))
 SOURCE = numaml.Sinusoids(tasks=3, shots=4, queries=4)

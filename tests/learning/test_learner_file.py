@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import numaml
 from numaml import MLP, ConvNet, Learner, Scaling
-from numaml.learners.learner import FIELDS, LONGEST, _archived, _description
+from numaml.learning.learner import FIELDS, LONGEST, _archived, _description
 
 SMALL = Learner(MLP((1, 2)), np.array([0.5, -2.0, 1.5, 3.0], np.float32), 0.25, 3)
 RANDOM = np.random.default_rng(0)

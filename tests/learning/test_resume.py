@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml.training import conditions as conditions_module
-from numaml.training import outer
-from numaml.training.conditions import changes, conditions
-from numaml.training.generators import recorded, restored
-from numaml.training.state import State
+from numaml.learning import conditions as conditions_module
+from numaml.learning import outer
+from numaml.learning.conditions import changes, conditions
+from numaml.learning.generators import recorded, restored
+from numaml.learning.state import State
 
 MODEL = numaml.MLP((1, 6, 1))
 BITS = ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"]
@@ -418,7 +418,7 @@ def test_the_conditions_are_recorded_and_are_said_when_they_changed(tmp_path, mo
 
 
 def test_the_conditions_are_those_of_the_process(tmp_path):
-    program = "from numaml.training.conditions import conditions; print(conditions())"
+    program = "from numaml.learning.conditions import conditions; print(conditions())"
     said = []
     for threads in ("1", "2"):
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import numaml
-from numaml.training.generators import recorded
-from numaml.training.state import State
+from numaml.learning.generators import recorded
+from numaml.learning.state import State
 
 MODEL = numaml.MLP((1, 6, 1))
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(numaml.__file__).parents[1])}
@@ -280,7 +280,7 @@ WORKERS = """
 import sys
 from concurrent.futures import ProcessPoolExecutor
 import numaml
-from tests.training.test_interrupts import MODEL, height, sines
+from tests.learning.test_interrupts import MODEL, height, sines
 
 if __name__ == "__main__":
     folder, iterations = sys.argv[1], int(sys.argv[2])

@@ -10,7 +10,7 @@ import pytest
 
 import numaml
 from numaml import MLP, Adapted, Learner, Scaling
-from numaml.learners import learner as module
+from numaml.learning import learner as module
 
 MODEL = MLP((3, 8, 2), "tanh")
 CLASSIFIER = MLP((4, 9, 3), loss="cross_entropy", norm="layer")

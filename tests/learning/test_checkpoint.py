@@ -15,7 +15,7 @@ import pytest
 
 import numaml
 from numaml.files.archive import archive
-from numaml.training.state import FIELDS, LONGEST, VERSION, Moments, State
+from numaml.learning.state import FIELDS, LONGEST, VERSION, Moments, State
 
 MODEL = numaml.MLP((1, 2))
 MORE = int(os.environ.get("NUMAML_FUZZ", "1"))  # times as many examples, by hand
@@ -277,7 +277,7 @@ COSTLY = {
 MEASURED = """
 import resource, sys, time
 import numpy as np, numaml
-from numaml.training.state import State
+from numaml.learning.state import State
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.process_time()
 try:

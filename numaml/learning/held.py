@@ -15,7 +15,7 @@ import numpy as np
 from ..data.grouped import Grouped, only
 from ..data.tasks import Batch, Tasks
 from ..network.network import Network
-from ..training.evaluation import adapted
+from .evaluation import adapted
 
 Array = np.ndarray[Any, Any]
 Candidate = tuple[str, Array]

@@ -13,9 +13,9 @@ import pytest
 from scipy import stats
 
 import numaml
-from numaml.training.evaluation import evaluate, mean_and_interval
-from numaml.training.outer import adam, train
-from numaml.training.state import Moments, State
+from numaml.learning.evaluation import evaluate, mean_and_interval
+from numaml.learning.outer import adam, train
+from numaml.learning.state import Moments, State
 
 MODEL = numaml.MLP((1, 12, 1))
 SOURCE = numaml.Sinusoids(tasks=5, shots=6, queries=7)

@@ -23,7 +23,7 @@ def conditions() -> dict[str, str]:
 
     Examples
     --------
-    >>> from numaml.training.conditions import conditions
+    >>> from numaml.learning.conditions import conditions
     >>> list(conditions())
     ['processor', 'NumPy', 'BLAS threads']
     """
