@@ -3,6 +3,9 @@
 The body is θ's at every step, so the head's inputs h are computed once, and everything that leads
 to φ_K is a network of one layer on them. What is left for the body is the cotangent of h, added up
 over all steps, and one backward pass. Derived in ``derivations/8-family.md``.
+
+Both are run through the passes with one more layer between them, whose weight is ONE: the body's
+output is h, and δ of the layer below the head is the cotangent of h.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from ..network.inputs import Rows
 from ..network.losses import LOSSES
 from ..network.mlp import MLP
 from ..network.normalisation import NORMS
-from ..network.passes import backward, forward
+from ..network.passes import Plain, backward, forward, r_backward, r_forward
 from ..weights.factored import Layered, Vector, gradient, layers_of, lift
-from ..weights.nothing import NOTHING
+from ..weights.nothing import NOTHING, ONE
 from ..weights.rates import Form
 from .inner import Stepped
 
@@ -39,8 +42,8 @@ def moves_the_head(model: Any, form: Any) -> bool:
 class Head:
     """The last layer as a model, which adds up the adjoints of its inputs."""
 
-    def __init__(self, net: MLP, query: Rows) -> None:
-        self.loss, self.shapes, self.query = LOSSES[net.loss], net.shapes[-1:], query
+    def __init__(self, net: MLP) -> None:
+        self.loss, self.shapes = LOSSES[net.loss], net.shapes[-1:]
         self.of_support, self.of_query = NOTHING, NOTHING
 
     def checked(self, theta: Array, *batches: Any) -> tuple[Any, ...]:
@@ -58,39 +61,45 @@ class Head:
 
     def linearize(self, theta: Any, batch: Rows) -> tuple[Any, Any, Callable[[Any], Any]]:
         """The loss, the gradient by the head, and its Hessian product."""
-        ((W, b),), (h, y) = layers_of(theta, self.shapes), batch
-        value, delta, hessian = self.loss(h @ W + b, y)
-        if batch is self.query:
-            self.of_query = delta @ W.mT
+        ((weight, bias),) = layers_of(theta, self.shapes)
+        W, b = [None, ONE, weight], [None, NOTHING, bias]
+        h, N, z = forward(W, b, batch.x, lambda z: z, Plain)
+        value, delta, hessian = self.loss(z[-1], batch.y)
+        ((_, e), outer), trace = backward(W, h, N, z, lambda _: ONE, delta)
+        self.of_query = e  # (G7), for the query comes last
 
         def hvp(v: Any) -> Any:
-            ((W_dot, b_dot),) = layers_of(v, self.shapes)
-            delta_dot = hessian(h @ W_dot + b_dot)
-            self.of_support = self.of_support - delta_dot @ W.mT - delta @ W_dot.mT  # (G7)
-            return gradient([([(h, delta_dot)], delta_dot)], theta)
+            ((weight, bias),) = layers_of(v, self.shapes)
+            W_dot, b_dot = [None, NOTHING, weight], [None, NOTHING, bias]
+            tangents = r_forward(W, W_dot, b_dot, trace)
+            delta_dot = hessian(tangents.z_dot[-1])
+            (_, e_dot), outer = r_backward(W, W_dot, trace, tangents, None, delta_dot)
+            self.of_support = self.of_support - e_dot  # (G7)
+            return gradient([outer], theta)
 
-        return value, gradient([([(h, delta)], delta)], theta), hvp
+        return value, gradient([outer], theta), hvp
 
 
 def through_the_head(
     net: MLP, form: Form, theta: Array, S: Any, Q: Any, values: Array, steps: int
 ) -> tuple[Any, Array]:
     """`numaml.maml.exact` for such steps."""
-    (s, s_prime, _), L = net._activation, len(net.sizes) - 1
+    s, s_prime, _ = net._activation
     vector, *batches = net.lift(theta, S, Q)
     W, b = net._columns(vector)
+    W, b = [*W[:-1], ONE], [*b[:-1], NOTHING]
     passes = [forward(W, b, batch.x, s, NORMS[net.norm]) for batch in batches]
     support, query = (
-        Rows(h[-1], batch.y) for (h, _, _), batch in zip(passes, batches, strict=True)
+        Rows(z[-1], batch.y) for (_, _, z), batch in zip(passes, batches, strict=True)
     )
-    head, entries, blocks = Head(net, query), form.steps, form.blocks[-1:]
+    head, entries, blocks = Head(net), form.steps, form.blocks[-1:]
     entries = tuple(entry[-1:] for entry in entries)  # type: ignore[index, misc]  # pairs, all of them
     stepped = Stepped(head, values, Form(entries, blocks, form.momentum, form.pull))
     value, of_head = exact(stepped, theta[-sum(blocks[-1]) :], support, query, 1, steps)
     bodies = []
     for (h, N, z), e in zip(passes, (head.of_support, head.of_query), strict=True):
-        outers, _ = backward(W[:L], h[:L], N[:L], z[:L], s_prime, s_prime(z[L - 1]) * e)
-        bodies.append(_mean(gradient(outers, vector), e.ndim > 2))
+        outers, _ = backward(W, h, N, z, s_prime, e)
+        bodies.append(_mean(gradient(outers[:-1], vector), e.ndim > 2))
     return value, np.concatenate([bodies[0] + bodies[1], of_head])
 
 

@@ -1,7 +1,7 @@
-"""NOTHING: the zero that no sum and no product is computed with.
+"""NOTHING and ONE: the zero and the one that no sum and no product is computed with.
 
-It stands for the part of a direction along which no step moves. What is multiplied by it is
-nothing, what it is added to stays the same array.
+NOTHING stands for the part of a direction along which no step moves. What is multiplied by it is
+nothing, what it is added to stays the same array. What is multiplied by ONE stays it too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,24 @@ class Nothing:
     __rmul__ = __matmul__ = __rmatmul__ = __truediv__ = __mul__
 
 
+class One:
+    """A weight, or a slope, that changes nothing; `ONE` is the only one."""
+
+    __array_ufunc__ = None
+
+    def __mul__(self, other: Any) -> Any:
+        return other
+
+    @property
+    def mT(self) -> One:
+        """The transpose."""
+        return self
+
+    __rmatmul__ = __mul__
+
+
 NOTHING: Any = Nothing()
+ONE: Any = One()
 
 
 def for_all(layers: Any) -> Any:
