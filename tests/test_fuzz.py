@@ -35,7 +35,7 @@ TRAIN = {
     "sinusoid": ["--out", "run", "--tasks", "2", "--hidden", "3", "--every", "2"],
     "omniglot": [
         "--out", "omni", "--data", "data", "--tasks", "2", "--hidden", "3", "--every", "2",
-        "--characters", "6", "--validation", "2", "--ways", "2",
+        "--characters", "6", "--validation", "2", "--validation-tasks", "3", "--ways", "2",
     ],
     "table": [
         "--out", "own", "--data", "t.csv", "--task", "t", "--target", "y", "--tasks", "2",
@@ -133,7 +133,7 @@ plain_progress = progress.shown
 def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sinusoid, "TEST_TASKS", 4)
-        for name, number in (("TEST_TASKS", 4), ("CHUNK", 2), ("VALIDATION_TASKS", 3)):
+        for name, number in (("TEST_TASKS", 4), ("CHUNK", 2)):
             patch.setattr(characters, name, number)
         for name, number in (("FRESH", 2), ("VALIDATION", 2), ("GOALS", navigation.GOALS[:2])):
             patch.setattr(navigation, name, number)

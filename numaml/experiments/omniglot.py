@@ -25,7 +25,7 @@ from .settings import setting, settings
 
 STEPS = (0, 1, 2, 3, 10)  # shown; results.csv has all from 0 to 10
 TEST_TASKS, CHUNK = 2000, 100  # tested CHUNK at a time, to bound memory
-VALIDATION_TASKS, TEST_STEPS = 200, 3
+TEST_STEPS = 3  # that validation counts
 # MAML paper, Table 1: accuracy in % by (conv, ways, shots), after 3 steps.
 PAPER = {
     (False, 5, 1): "89.7 ± 1.1", (False, 5, 5): "97.5 ± 0.6",
@@ -76,7 +76,7 @@ class Omniglot(Rated):
         },
         "conv-1-shot": {
             "conv": True, "filters": (32, 32, 32, 32), "tasks": 8, "queries": 3, "beta": 2e-3,
-            "decay": True, "iterations": 15_000, "test_alpha": 0.25,
+            "decay": True, "iterations": 15_000, "test_alpha": (0.25,),
         },
     }  # fmt: skip
 
@@ -87,9 +87,10 @@ class Omniglot(Rated):
     shots: int = setting(1, "support examples per class")
     queries: int = setting(0, "query examples per class (default: as many as shots)", least=0)
     alpha: float = 2.0
-    test_alpha: float = setting(
-        0.0, "of the learner in validation and test (default: as in training)", metavar="RATE"
-    )
+    test_alpha: tuple[float, ...] = setting(
+        (), "of the learner in validation and test: of its first step, its second, … and, the last "
+        "one, of all others (default: as in training)", metavar="RATE", above=0
+    )  # fmt: skip
     hidden: tuple[int, ...] = (256, 128, 64, 64)
     conv: bool = setting(False, "convolutions with kernel 3 and stride 2 in place of hidden")
     filters: tuple[int, ...] = setting(
@@ -104,6 +105,7 @@ class Omniglot(Rated):
     mirrored: bool = setting(False, "train on mirror images as characters too")
     characters: int = setting(1200, "characters not in the test", metavar="N", least=1)
     validation: int = setting(100, "of these, for validation", metavar="N")
+    validation_tasks: int = setting(200, "of a validation", metavar="N", least=1)
     data: str = setting("", "folder with the archives, or with omniglot28.npz", metavar="PATH")
     # CRC-32 of the images: the same seed splits other images into other characters, so a run is
     # never continued or tested on any but its own.
@@ -112,8 +114,8 @@ class Omniglot(Rated):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.test_alpha and (self.learned or self.adapt != "all" or self.momentum):
-            raise ValueError("test-alpha is one rate; want it with rates 'fixed', adapt 'all' and "
-                             "no momentum")  # fmt: skip
+            raise ValueError("test-alpha is a rate for all that is moved; want it with rates "
+                             "'fixed', adapt 'all' and no momentum")  # fmt: skip
 
     @property
     def model(self) -> Network:
@@ -125,9 +127,16 @@ class Omniglot(Rated):
         return MLP((math.prod(image), *self.hidden, self.ways), *kind)
 
     def parted(self, vector: Array) -> tuple[Array, Any]:
-        """θ, and the rate or rates of the finished learner."""
+        """θ, and the rate or rates of the finished learner, of `TEST_STEPS` steps."""
         theta, alpha = super().parted(vector)
-        return theta, self.test_alpha or alpha
+        return theta, self.for_steps(alpha, TEST_STEPS)
+
+    def for_steps(self, alpha: Any, steps: int) -> Any:
+        """The learner's rate for each of so many steps, if it has several; else alpha as it is."""
+        first, *others = self.test_alpha or (alpha,)
+        if not others or not steps:
+            return first
+        return [first, *others, *[others[-1]] * steps][:steps]
 
     @property
     def workers(self) -> int:
@@ -187,7 +196,7 @@ class Omniglot(Rated):
         """Accuracy on tasks of the validation characters, always the same tasks."""
         if not self.validation:
             return None
-        source = self.tasks_from(self.images()[1], VALIDATION_TASKS, self.shots)
+        source = self.tasks_from(self.images()[1], self.validation_tasks, self.shots)
         tasks = source(np.random.default_rng([self.seed, 1]))
 
         def accuracy(vector: Array) -> float:
@@ -279,10 +288,11 @@ def accuracies_on_fresh_tasks(one: Trained[Omniglot], seed: int) -> Array:
     """Accuracy after 0 … 10 steps on fresh tasks, (11, 2000); the same tasks for a seed."""
     *_, test = one.experiment.images()
     source = one.experiment.tasks_from(test, CHUNK, one.experiment.shots)
+    alpha = one.experiment.for_steps(one.alpha, max(STEPS))
     rng = np.random.default_rng([seed, 2])
     return np.concatenate(
         [
-            accuracies(one.experiment.model, one.theta, source(rng), one.alpha, max(STEPS))
+            accuracies(one.experiment.model, one.theta, source(rng), alpha, max(STEPS))
             for _ in range(TEST_TASKS // CHUNK)
         ],
         axis=1,
@@ -324,7 +334,8 @@ def one_task(one: Trained[Omniglot], run: Path, seed: int) -> Path:
     drawings = {"support": support.x[:: experiment.shots], "query": query.x[:: experiment.shots]}
     verdicts = [np.ones(experiment.ways, bool)] * 2
     for steps in (0, TEST_STEPS):
-        phi = adapt(experiment.model, one.theta, support, one.alpha, steps)
+        alpha = experiment.for_steps(one.alpha, steps)
+        phi = adapt(experiment.model, one.theta, support, alpha, steps)
         if not np.isfinite(phi).all():  # it ran away: there is nothing to show
             continue
         taken = experiment.model.predict(phi, query.x).argmax(-1)[:: experiment.shots]

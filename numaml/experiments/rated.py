@@ -70,4 +70,5 @@ class Rated(Experiment):
     def finished(self, theta: Array) -> Learner:
         """What the run's ``learner.npz`` holds: with the rates that were learned."""
         theta, alpha = self.parted(theta)
-        return dataclasses.replace(super().finished(theta), alpha=alpha)
+        steps = len(alpha) if isinstance(alpha, list) else self.steps  # a rate for each of them
+        return dataclasses.replace(super().finished(theta), alpha=alpha, steps=steps)

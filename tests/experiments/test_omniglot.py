@@ -1,7 +1,6 @@
 """``numaml train omniglot``: what a user types, sees, and finds in the folder afterwards."""
 
 import csv
-import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ from numaml.command import main as cli
 from numaml.command import report
 from numaml.experiments import omniglot as characters
 from numaml.experiments import runs
-from numaml.experiments.experiment import Trained
 from numaml.experiments.omniglot import Omniglot
 from numaml.experiments.sinusoid import Sinusoid
 from numaml.learning.evaluation import accuracies
@@ -220,25 +218,27 @@ def test_other_ways_and_shots(data, tmp_path, capsys):
 
 
 def test_convolutions_by_two_processes(data, tmp_path, monkeypatch, plain):
-    """To the bits of the same shards on threads; judged at a rate of its own."""
+    """To the bits of the same shards on threads; judged at rates of its own."""
     monkeypatch.setattr(characters, "TEST_TASKS", 100)
     experiment = Omniglot(
         data=str(data), conv=True, filters=(5, 4), processes=2, alone=True, tasks=3, queries=2,
-        iterations=4, every=2, characters=30, validation=7, test_alpha=0.5,
+        iterations=4, every=2, characters=30, validation=7, test_alpha=(0.7, 0.5),
+        validation_tasks=41,
     ).prepared()  # fmt: skip
     model = experiment.model
     convolutions = ((5, 3, 2), (4, 3, 2))
     assert model == numaml.ConvNet((28, 28, 1), convolutions, 5, "relu", "cross_entropy", "batch")
     state = runs.fit(experiment, tmp_path, False, lambda *_: None)
     learner = numaml.Learner.load(tmp_path / "learner.npz")
-    assert (learner.model, learner.alpha, experiment.alpha) == (model, 0.5, 2.0)
-    tasks = experiment.tasks_from(experiment.images()[1], 200, 1)(np.random.default_rng([0, 1]))
-    share = accuracies(model, state.best, tasks, 0.5, 3)[-1].mean()
+    assert (learner.model, learner.steps, experiment.alpha) == (model, 3, 2.0)
+    assert learner.alpha == {"steps": [0.7, 0.5, 0.5]}
+    tasks = experiment.tasks_from(experiment.images()[1], 41, 1)(np.random.default_rng([0, 1]))
+    share = accuracies(model, state.best, tasks, [0.7, 0.5, 0.5], 3)[-1].mean()
     assert max(score for _, score in state.scores) == share
     rows = Omniglot.results(runs.load(tmp_path), 0)
     assert "98.7 ± 0.4" in Omniglot.table(rows)
-    slow = dataclasses.replace(experiment, alpha=0.5, test_alpha=0.0)  # where nothing is trained
-    again = characters.accuracies_on_fresh_tasks(Trained(slow, state), 0).mean(1)
+    tasks = experiment.tasks_from(experiment.images()[2], 100, 1)(np.random.default_rng([0, 2]))
+    again = accuracies(model, state.best, tasks, [0.7, *[0.5] * 9], 10).mean(1)
     assert [row["accuracy"] for row in rows] == pytest.approx(again, abs=1e-12)
     rng = np.random.default_rng(0)
     start = experiment.start(rng)

@@ -66,7 +66,20 @@ def test_settings_are_rates(settings, inner, learned, gradient):
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValueError, match="want adapt 'all'"):
         Sinusoid(rates="parameter", adapt="head")
-    with pytest.raises(ValueError, match="test-alpha is one rate"):
-        Omniglot(test_alpha=0.1, rates="one")
-    assert Omniglot(test_alpha=0.25).parted(np.ones(3))[1] == 0.25
-    assert Omniglot().parted(np.ones(3))[1] == 2.0
+    with pytest.raises(ValueError, match="test-alpha is a rate for all"):
+        Omniglot(test_alpha=(0.1,), rates="one")
+
+
+@pytest.mark.parametrize(
+    ("rates", "by_steps"),
+    [
+        ((), {0: 0.5, 1: 0.5, 3: 0.5}),
+        ((0.25,), {0: 0.25, 1: 0.25, 3: 0.25}),
+        ((2.0, 0.25), {0: 2.0, 1: [2.0], 3: [2.0, 0.25, 0.25]}),
+        ((2.0, 0.5, 0.25, 0.1), {2: [2.0, 0.5], 5: [2.0, 0.5, 0.25, 0.1, 0.1]}),
+    ],
+)
+def test_the_last_rate_of_the_test_serves_all_further_steps(rates, by_steps):
+    one = Omniglot(alpha=0.5, test_alpha=rates)
+    assert {steps: one.for_steps(0.5, steps) for steps in by_steps} == by_steps
+    assert one.parted(np.ones(3))[1] == one.for_steps(0.5, 3)
