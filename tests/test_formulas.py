@@ -16,7 +16,7 @@ TEXTBOOK = {"textbook": HOUSE["textbook"]}
 LIBRARY = {name: source for name, source in HOUSE.items() if name not in TEXTBOOK}
 # Formulas that the textbook does without: it multiplies out every weight, has one rate for all,
 # and neither images nor policies.
-NOT_IN_THE_TEXTBOOK = {"W1", "W2", "W3", "C1"}
+NOT_IN_THE_TEXTBOOK = {"W1", "W2", "W3", "C1", "C2"}
 NOT_IN_THE_TEXTBOOK |= {"L3", "L4", "J1", "J2", "T1", "T2", "P1", "P2", "P3", "P4"}
 NOT_IN_THE_TEXTBOOK |= {"G1", "G2", "G3", "G4", "G5", "G6", "G7"}
 TAG = re.compile(r"\(([A-Z]\d)\)")

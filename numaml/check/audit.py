@@ -394,6 +394,38 @@ def _c1_gradient(norm: str | None) -> float:
     return relative_error(model.linearize(theta, batch)[1], want)
 
 
+def _largest(z: Array, height: int, width: int, pool: int) -> Array:
+    """Of every window the largest tanh(z), one image's positions in plain loops."""
+    h = np.tanh(z).reshape(height, width, -1)
+    tops = itertools.product(range(0, height, pool), range(0, width, pool))
+    return np.array([
+        [max(one) for one in h[i : i + pool, j : j + pool].reshape(pool * pool, -1).T.tolist()]
+        for i, j in tops
+    ])  # fmt: skip
+
+
+def _c2() -> float:
+    """Two layers with windows of 2 × 2; of an image a part is empty, so that numbers are alike."""
+    model = ConvNet((12, 4, 2), ((3, 3, 1), (4, 2, 1)), 2, "tanh", pool=2)
+    rng = np.random.default_rng(16)
+    theta, x = rng.normal(0, 0.7, model.size), rng.normal(size=(3, 12, 4, 2))
+    x[1, :7] = 0
+    (W1, b1), (W2, b2), (W3, b3) = model.unpack(theta)
+    u = []
+    for one in x:
+        h = _largest(_convolved(one, W1, 3, 1) + b1, 12, 4, 2).reshape(6, 2, 3)
+        h = _largest(_convolved(h, W2, 2, 1) + b2, 6, 2, 2)
+        u.append(np.array([math.fsum(column) / 3 for column in h.T]) @ W3 + b3)
+    batch, v = Batch(x.reshape(3, -1), rng.normal(size=(3, 2))), rng.normal(size=model.size)
+    _, gradient, hvp = model.linearize(theta, batch)
+    ahead = model.linearize(theta + 1j * TINY * v, batch)[1]
+    return max(
+        relative_error(model.predict(theta, batch.x), np.array(u)),
+        relative_error(gradient, _gradient(lambda theta: model.value(theta, batch), theta)),
+        relative_error(hvp(v), ahead.imag / TINY),
+    )
+
+
 # Factored weights
 
 N_IN, N_OUT = 90, 80  # large enough that factors pay
@@ -655,6 +687,7 @@ CHECKS: dict[str, Check] = {
     "(R3) tangent of δ": ("complex step of (B1)", ROUNDING, lambda: _worst_norm(_r3)),
     "(R4) Hessian product": ("complex step of the gradient", ROUNDING, lambda: _worst_norm(_r4)),
     "(C1) convolution": ("plain loops, all images, complex step", ROUNDING, _c1),
+    "(C2) largest of a window": ("plain loops, complex step", ROUNDING, _c2),
     "(W1) product with W + UᵀV": ("outer products added up", ROUNDING, _w1),
     "(W2) when factors pay": ("multiplications counted", 0.0, _w2),
     "(W3) mean over tasks": ("task by task", ROUNDING, _w3),

@@ -123,6 +123,9 @@ class Dual:
     def __gt__(self, other: Any) -> bool:
         return bool(self.value > other)
 
+    def __ge__(self, other: Any) -> bool:
+        return bool(self.value >= (other.value if isinstance(other, Dual) else other))
+
 
 def dual_gradient(f: Callable[[Array], Any], x: Array) -> Array:
     """Exact gradient of f at x over any ring, one coordinate at a time, through f's value alone.

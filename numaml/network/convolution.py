@@ -4,8 +4,12 @@
 
 G is fixed and linear: it puts the k × k pixels around every position into one row, or takes the
 mean over all positions. Rows are examples and positions, columns channels, so that a batch's
-normalisation, the biases and all else are those of any network. Derived in
-``derivations/10-convolution.md``.
+normalisation, the biases and all else are those of any network. Where the largest of a window is
+taken, the activation decides which that is and makes 0 of the others, and a sum is part of G:
+
+    (C2) h = [z is the largest of its window] ∘ s(z),   s′ and s″ alike
+
+Derived in ``derivations/10-convolution.md``.
 """
 
 from __future__ import annotations
@@ -23,18 +27,22 @@ from ..weights.nothing import NOTHING
 from ..weights.products import row_sum
 from ..weights.theta import Array, Shapes
 from . import settings
-from .activations import Activation
+from .activations import Activation, Function
 from .network import Network
 
 
 class Patches(NamedTuple):
-    """The k × k patches of images, ``stride`` pixels apart; beyond the edge all is 0."""
+    """The k × k patches of images, ``stride`` pixels apart; beyond the edge all is 0.
+
+    Those of a window of pool × pool positions follow each other.
+    """
 
     height: int
     width: int
     channels: int
     kernel: int
     stride: int
+    pool: int = 1
 
     @property
     def out(self) -> tuple[int, int]:
@@ -75,14 +83,26 @@ class Mean(NamedTuple):
         """G(h): (…, n·positions, C) as (…, n, C)."""
         if h is NOTHING:
             return h
-        images = h.reshape(*h.shape[:-2], -1, self.positions, h.shape[-1])
-        return (row_sum(images) / self.positions).reshape(*h.shape[:-2], -1, h.shape[-1])
+        return _summed(h, self.positions) / self.positions
 
     def scattered(self, c: Array, WT: Any) -> Array:
         """Gᵀ(c Wᵀ): to every position its share."""
-        e = (c @ WT) / self.positions
-        zeros = np.zeros((self.positions, 1), e.dtype)
-        return (e[..., None, :] + zeros).reshape(*e.shape[:-2], -1, e.shape[-1])
+        return _spread((c @ WT) / self.positions, self.positions)
+
+
+class Windows(NamedTuple):
+    """The sum over every window, and what follows."""
+
+    each: int  # positions of a window
+    then: Patches | Mean
+
+    def gathered(self, h: Array) -> Array:
+        """G(h): of the sums (…, n·windows, C) what follows makes."""
+        return h if h is NOTHING else self.then.gathered(_summed(h, self.each))
+
+    def scattered(self, c: Array, WT: Any) -> Array:
+        """Gᵀ(c Wᵀ): to every position of a window the same."""
+        return _spread(self.then.scattered(c, WT), self.each)
 
 
 class Convolution:
@@ -90,7 +110,7 @@ class Convolution:
 
     __array_ufunc__ = None  # so that h @ weight asks __rmatmul__
 
-    def __init__(self, G: Patches | Mean, W: Any) -> None:
+    def __init__(self, G: Patches | Mean | Windows, W: Any) -> None:
         self.G, self.W = G, W
 
     def __rmatmul__(self, h: Array) -> Any:
@@ -119,7 +139,9 @@ def reads(G: Patches) -> Array:
         found.append(start[:, None] + np.arange(G.kernel))
     down, right = found[0][:, None, :, None], found[1][None, :, None, :]
     inside = (down >= 0) & (down < G.height) & (right >= 0) & (right < G.width)
-    return _kept(np.where(inside, down * G.width + right, G.height * G.width).ravel())
+    pixel = np.where(inside, down * G.width + right, G.height * G.width)
+    (rows, columns), p = G.out, G.pool
+    return _kept(pixel.reshape(rows // p, p, columns // p, p, -1).swapaxes(1, 2).ravel())
 
 
 @lru_cache(64)
@@ -133,6 +155,32 @@ def readers(G: Patches) -> Array:
     found = np.full((counts.max(), pixels), len(pixel))
     found[time, pixel[spots]] = spots
     return _kept(found)
+
+
+def among(f: Function, s: Function, each: int) -> Function:
+    """f(z) where s(z) is the largest of its window, the first of those alike; elsewhere 0."""
+    before = np.tri(each, k=-1)
+
+    def of_the_largest(z: Array) -> Array:
+        h = s(z)
+        windows = h.real.reshape(*h.shape[:-2], -1, each, h.shape[-1])
+        largest = windows == np.maximum.reduce(windows, -2, keepdims=True)
+        first = largest & (before @ largest == 0)
+        return f(z) * first.astype(h.dtype).reshape(h.shape)  # (C2)
+
+    return of_the_largest
+
+
+def _summed(rows: Array, each: int) -> Array:
+    """(…, n·each, C) as (…, n, C)."""
+    *lead, _, C = rows.shape
+    return row_sum(rows.reshape(*lead, -1, each, C)).reshape(*lead, -1, C)
+
+
+def _spread(rows: Array, each: int) -> Array:
+    """(…, n, C) as (…, n·each, C), each row so many times."""
+    zeros = np.zeros((each, 1), rows.dtype)
+    return (rows[..., None, :] + zeros).reshape(*rows.shape[:-2], -1, rows.shape[-1])
 
 
 def _kept(array: Array) -> Array:
@@ -166,11 +214,15 @@ class ConvNet(Network):
     activation, loss, norm
         As for `numaml.MLP`. "batch" normalises over the examples *and* positions of the batch at
         hand, "layer" over the filters at each position; the head is never normalised.
+    pool : int
+        Of every layer the next one sees, of windows of pool × pool positions side by side, the
+        largest number of each filter ("max pooling"). A layer's positions downwards and to the
+        right must be multiples of it.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is no integer >= 1, or a name is unknown.
+        If a number is no integer >= 1, windows do not fit, or a name is unknown.
 
     Notes
     -----
@@ -206,27 +258,47 @@ class ConvNet(Network):
     activation: str | Activation = "relu"
     loss: str = "squared_error"
     norm: str | None = None
+    pool: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image", settings.as_image(self.image))
         object.__setattr__(self, "layers", settings.as_convolutions(self.layers))
         object.__setattr__(self, "n_out", settings.as_outputs(self.n_out))
+        object.__setattr__(self, "pool", settings.as_count("pool", self.pool))
         settings.check_names(self.activation, self.loss, self.norm, self.n_out)
+        for l, G in enumerate(self.patches):
+            if any(n % self.pool for n in G.out):
+                raise ValueError(
+                    f"layers[{l}] has {G.out[0]} × {G.out[1]} positions, and pool is {self.pool}; "
+                    "want multiples of it: another image, stride or pool"
+                )
 
     @cached_property
     def patches(self) -> tuple[Patches, ...]:
         """G of every convolution."""
         (height, width, channels), found = self.image, list[Patches]()
         for filters, kernel, stride in self.layers:
-            G = Patches(height, width, channels, kernel, stride)
-            (height, width), channels = G.out, filters
+            G = Patches(height, width, channels, kernel, stride, self.pool)
+            (height, width), channels = (n // self.pool for n in G.out), filters
             found.append(G)
         return tuple(found)
 
     @property
-    def maps(self) -> tuple[Patches | Mean, ...]:
+    def maps(self) -> tuple[Patches | Mean | Windows, ...]:
         """G of every layer but the first, whose h is G(x) already."""
-        return (*self.patches[1:], Mean(self.patches[-1].positions))
+        each = self.pool**2
+        mean = Mean(self.patches[-1].positions // each)
+        maps: tuple[Patches | Mean, ...] = (*self.patches[1:], mean)
+        return maps if each == 1 else tuple(Windows(each, G) for G in maps)
+
+    @property
+    def _activation(self) -> Activation:
+        s, s_prime, s_second = super()._activation
+        if self.pool == 1:
+            return s, s_prime, s_second
+        each = self.pool**2
+        bend = None if s_second is None else among(s_second, s, each)
+        return among(s, s, each), among(s_prime, s, each), bend
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:  # type: ignore[override]  # computed, not given

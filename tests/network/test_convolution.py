@@ -42,6 +42,20 @@ def direction(model, seed=2):
     return v / np.linalg.norm(v)
 
 
+def test_windows():
+    model = numaml.ConvNet((16, 24, 2), LAYERS[:2], 7, pool=2)
+    assert model.sizes == (768, 96 * 3, 24 * 4, 7)
+    assert [G.out for G in model.patches] == [(8, 12), (4, 6)]
+    assert dataclasses.replace(model, pool=1).sizes == (768, 96 * 3, 96 * 4, 7)
+    assert hash(model) != hash(dataclasses.replace(model, pool=1))
+    with pytest.raises(ValueError, match=r"layers\[1\] has 4 × 7 positions, and pool is 2; want"):
+        numaml.ConvNet((16, 28, 2), LAYERS[:2], 7, pool=2)
+    with pytest.raises(ValueError, match="pool is 0"):
+        numaml.ConvNet((16, 24, 2), LAYERS[:2], 7, pool=0)
+    learner = numaml.Learner(numaml.ConvNet((4, 4, 1), ((2, 3, 1),), 2, pool=2), np.zeros(26), 1, 1)
+    assert learner.model.pool == 2
+
+
 def test_layout():
     model = net()
     assert model.sizes == (60, 9 * 3, 9 * 4, 4 * 5, 7)
@@ -127,13 +141,19 @@ def fractions(rng, *shape):
     return np.array(flat, object).reshape(shape)
 
 
-@pytest.mark.parametrize(("activation", "draw"), [("square", elements), ("relu", fractions)])
-def test_exact_arithmetic(activation, draw):
+@pytest.mark.parametrize(
+    ("activation", "draw", "pool"),
+    [("square", elements, 1), ("relu", fractions, 1), ("relu", fractions, 2)],
+)
+def test_exact_arithmetic(activation, draw, pool):
     """Two steps, against dual numbers through the value alone: equal or not."""
-    model = numaml.ConvNet((3, 2, 1), ((2, 2, 2), (1, 2, 1)), 1, activation)
+    image, layers = (3, 2, 1), ((2, 2, 2), (1, 2, 1))
+    if pool == 2:
+        image, layers = (4, 2, 1), ((2, 2, 1),)
+    model = numaml.ConvNet(image, layers, 1, activation, pool=pool)
     rng = np.random.default_rng(3)
     theta, alpha = draw(rng, model.size), draw(rng, 1)[0]
-    S, Q = (numaml.Batch(draw(rng, n, 6), draw(rng, n, 1)) for n in (1, 2))
+    S, Q = (numaml.Batch(draw(rng, n, model.sizes[0]), draw(rng, n, 1)) for n in (1, 2))
 
     def value(theta):
         phi = theta
@@ -286,14 +306,16 @@ def test_an_image_alone_is_refused_where_it_would_be_normalised_away():
 
 
 def test_jax():
-    """The paper's layers in JAX's own convolutions, differentiated twice by JAX."""
+    """Convolutions of JAX's own and the largest of windows, differentiated twice by JAX."""
     jax = pytest.importorskip("jax", reason="the outside oracle runs where JAX is installed")
     jnp = jax.numpy
-    model, alpha, steps = net("relu", "cross_entropy", "batch", LAYERS[1:]), 0.3, 2
+    image, alpha, steps = (16, 24, 2), 0.3, 2
+    layers = ((3, 3, 2), (4, 2, 1))
+    model = numaml.ConvNet(image, layers, 7, "relu", "cross_entropy", "batch", pool=2)
     theta, tasks = model.init(0), tasks_for(model)
 
     def loss(theta, x, y):
-        h, start = x.reshape(-1, *IMAGE), 0
+        h, start = x.reshape(-1, *image), 0
         for filters, k, stride in model.layers:
             kernel = (k, k, h.shape[3], filters)
             stop = start + np.prod(kernel)
@@ -303,6 +325,8 @@ def test_jax():
             )
             h = (h - h.mean((0, 1, 2))) / jnp.sqrt(h.var((0, 1, 2)) + 1e-5)
             h, start = jax.nn.relu(h + b), stop + filters
+            window = (1, 2, 2, 1)
+            h = jax.lax.reduce_window(h, -jnp.inf, jax.lax.max, window, window, "VALID")
         W, b = theta[start:-7].reshape(-1, 7), theta[-7:]
         u = h.mean((1, 2)) @ W + b
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(u), y[:, None], 1))
