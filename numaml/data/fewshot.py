@@ -41,13 +41,16 @@ class FewShot:
         Number T of tasks per call.
     scale : float
         Factor on x as it is drawn, e.g. 1/255.
+    within : (n,) array, optional
+        Labels of any kind, the same for all examples of a class, such as the alphabet of a
+        character: each task has its classes from one of these, every one of them equally likely.
 
     Raises
     ------
     TypeError, ValueError
         If x and y are not as said, x holds integers beyond 2^53, a label is missing, a cell is
-        masked, a number is below 1, there are fewer classes than ways, or fewer than shots +
-        queries examples of a class.
+        masked, a number is below 1, there are fewer classes than ways, in all or within one of
+        the labels, or fewer than shots + queries examples of a class; or a class is in two.
 
     References
     ----------
@@ -74,14 +77,20 @@ class FewShot:
     queries: int = 1
     tasks: int = 32
     scale: float = 1.0
+    within: Array | None = None
     # Examples of the class number c: rows[starts[c]:][:counts[c]].
     _rows: Array = field(init=False, repr=False)
     _starts: Array = field(init=False, repr=False)
     _counts: Array = field(init=False, repr=False)
+    # Classes that may be in one task: classes[firsts[g]:][:sizes[g]].
+    _classes: Array = field(init=False, repr=False)
+    _firsts: Array = field(init=False, repr=False)
+    _sizes: Array = field(init=False, repr=False)
     _dtype: np.dtype[Any] = field(init=False, repr=False)  # of x as it is drawn
 
     def __post_init__(self) -> None:
-        given.same_rows(self.x, y=self.y)
+        groups = {} if self.within is None else {"within": self.within}
+        given.same_rows(self.x, y=self.y, **groups)
         x, y = given.array(self.x, "x"), given.labels(self.y, "y")
         if x.dtype.kind == "O" or given.beyond(x, given.WHOLE):
             given.numbers(x, "x")  # says where
@@ -100,6 +109,7 @@ class FewShot:
         self._check_counts(labels, counts)
         rows, starts = np.argsort(y, kind="stable"), np.cumsum(counts) - counts
         own = {"_rows": rows, "_starts": starts, "_counts": counts, "_dtype": _drawn(x)}
+        own |= self._together(labels, rows, counts)
         for name, value in {"x": x.reshape(len(x), -1), "y": y, **own}.items():
             object.__setattr__(self, name, value)
 
@@ -113,8 +123,32 @@ class FewShot:
                 f"queries = {self.queries} need {wanted}: ask for fewer, or leave the class out"
             )
 
+    def _together(self, labels: Array, rows: Array, counts: Array) -> dict[str, Array]:
+        """Which classes may be in one task; without ``within``, all."""
+        known, of_row = np.zeros(1), np.zeros(len(rows), int)
+        if self.within is not None:
+            known, of_row = given.numbered(self.within, "within")
+        if len(of_row) != len(rows):
+            raise ValueError(f"within has {len(of_row)} labels and y {len(rows)}; want as many")
+        starts = np.cumsum(counts) - counts
+        of_class = of_row[rows[starts]]
+        if (torn := of_row[rows] != np.repeat(of_class, counts)).any():
+            label = labels[np.repeat(np.arange(len(counts)), counts)[torn.argmax()]]
+            raise ValueError(f"class {label} is within several; want the same for all its examples")
+        sizes = np.bincount(of_class, minlength=len(known))
+        if (sizes < self.ways).any():
+            least = sizes.argmin()
+            raise ValueError(
+                f"within {known[least]} there are {sizes[least]} classes; {self.ways}-way tasks "
+                "need as many: leave it out"
+            )
+        order = np.argsort(of_class, kind="stable")
+        return {"_classes": order, "_firsts": np.cumsum(sizes) - sizes, "_sizes": sizes}
+
     def __call__(self, rng: np.random.Generator) -> Tasks:
-        classes = distinct(rng, np.full(self.tasks, len(self._counts)), self.ways)  # (T, ways)
+        group = rng.integers(0, len(self._sizes), self.tasks)
+        places = distinct(rng, self._sizes[group], self.ways)
+        classes = self._classes[self._firsts[group][:, None] + places]  # (T, ways)
         examples = distinct(rng, self._counts[classes], self.shots + self.queries)
         rows = self._rows[self._starts[classes][..., None] + examples]  # (T, ways, n)
         return Tasks(self._batch(rows[..., : self.shots]), self._batch(rows[..., self.shots :]))

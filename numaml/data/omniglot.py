@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,19 @@ LARGEST_SET = 20_000_000  # bytes of a set's drawings; the archives' own have so
 LARGEST_CACHE = sum(SETS.values()) * DRAWINGS * PIXELS**2 + 1_000_000  # bytes, unpacked
 # A PNG's first bytes, with its width and height: nothing larger is ever decoded.
 HEADER = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">2I", 105, 105)
+
+
+class Characters(NamedTuple):
+    """Characters, and which alphabet each is of.
+
+    Parameters
+    ----------
+    images : (n, 20, 28, 28) uint8 array
+    alphabets : (n,) array of str
+    """
+
+    images: Array
+    alphabets: Array
 
 
 def load(path: str | Path) -> Array:
@@ -61,22 +74,49 @@ def load(path: str | Path) -> Array:
     ValueError
         If a file is damaged, incomplete, or not what its name says.
     """
+    return np.concatenate([one.images for one in sets(path).values()])
+
+
+def sets(path: str | Path) -> dict[str, Characters]:
+    """The sets of Omniglot apart, whose alphabets are its authors' split.
+
+    Parameters
+    ----------
+    path : path
+        As for `load`.
+
+    Returns
+    -------
+    sets : dict of Characters
+        "background" and "evaluation", of which one is left out if it is not there; each by
+        alphabet, character and drawer.
+
+    Raises
+    ------
+    FileNotFoundError, ImportError, OSError, ValueError
+        As `load`.
+
+    References
+    ----------
+    Lake, Salakhutdinov, Tenenbaum 2015, "Human-level concept learning through probabilistic
+    program induction": 30 alphabets to learn from, 20 others to judge by.
+    """
     path = Path(path)
     cache = path / CACHE if path.is_dir() else path
     if (file := _opened_cache(path, cache)) is not None:
         with file:
-            return np.concatenate([images for images, _ in _read_cache(file, cache)])
-    sets = {name: drawings for name in SETS if (drawings := _drawings(path, name))}
-    if not sets:
+            return _read_cache(file, cache)
+    found = {name: drawings for name in SETS if (drawings := _drawings(path, name))}
+    if not found:
         raise FileNotFoundError(
             f"{path} holds neither images_background.zip nor images_evaluation.zip nor {CACHE}; "
             "fetch the two archives from python/ of the repository brendenlake/omniglot"
         )
-    read = {name: _pixels(drawings) for name, drawings in sets.items()}
+    read = {name: _pixels(drawings) for name, drawings in found.items()}
     if tuple(len(images) for images, _ in read.values()) == tuple(SETS.values()):
         with contextlib.suppress(OSError):  # a folder one may not write to; reading takes seconds
             write_whole(cache, _npz(read))
-    return np.concatenate([images for images, _ in read.values()])
+    return read
 
 
 def rotated(images: Array, mirrored: bool = False) -> Array:
@@ -114,29 +154,29 @@ def _opened_cache(path: Path, cache: Path) -> BinaryIO | None:
     return os.fdopen(open_own(cache), "rb") if os.path.lexists(cache) else None
 
 
-def _read_cache(file: BinaryIO, path: Path) -> list[tuple[Array, Array]]:
-    """(images, alphabets) of each set, as `_npz` writes them."""
+def _read_cache(file: BinaryIO, path: Path) -> dict[str, Characters]:
+    """Each set, as `_npz` writes them."""
     try:
         saved = Arrays(file, LARGEST_CACHE)
         size = sum(saved.layout(name).size for name in saved)
         if size > LARGEST_CACHE:
             raise ValueError(f"it unpacks to {size} bytes, more than Omniglot has")
-        sets = [(saved[name], saved[f"{name}_alphabet"]) for name in SETS]
+        read = {name: Characters(saved[name], saved[f"{name}_alphabet"]) for name in SETS}
     except Exception as error:  # a name that is not there, or whatever zip archives can do
         raise ValueError(
             f"{path} is not readable as {CACHE}: {error}; want it, or the folder of the archives"
         ) from error
-    for images, alphabets in sets:
+    for images, alphabets in read.values():
         wanted = (len(alphabets) if alphabets.ndim == 1 else 0, DRAWINGS, PIXELS, PIXELS)
         if images.dtype != np.uint8 or images.shape != wanted:
             raise ValueError(
                 f"{path} has images {images.dtype} {images.shape} with alphabets "
                 f"{alphabets.shape}; want uint8 (n, 20, 28, 28) and (n,)"
             )
-    return sets
+    return read
 
 
-def _npz(read: dict[str, tuple[Array, Array]]) -> bytes:
+def _npz(read: dict[str, Characters]) -> bytes:
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {}
     for name, (images, alphabets) in read.items():
@@ -222,14 +262,14 @@ def _check_complete(drawings: Drawings, sources: list[Path], characters: int | N
             )
 
 
-def _pixels(drawings: Drawings) -> tuple[Array, Array]:
-    """Images (characters, 20, 28, 28) and alphabets (characters,), in the order of the names."""
+def _pixels(drawings: Drawings) -> Characters:
+    """A set, in the order of the names."""
     keys = sorted(drawings)
     images = np.empty((len(keys), DRAWINGS, PIXELS, PIXELS), np.uint8)
     for place, key in zip(images, keys, strict=True):
         for row, drawing in zip(place, sorted(drawings[key]), strict=True):
             row[...] = _image(drawings[key][drawing], "/".join((*key, drawing)))
-    return images, np.array([alphabet for alphabet, _ in keys])
+    return Characters(images, np.array([alphabet for alphabet, _ in keys]))
 
 
 def _image(content: bytes, name: str) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data import omniglot
 from ..data.fewshot import FewShot, split_classes
+from ..data.omniglot import Characters
 from ..data.tasks import Batch
 from ..engine.calls import adapt
 from ..learning.evaluation import accuracies, mean_and_interval
@@ -106,6 +107,12 @@ class Omniglot(Rated):
     characters: int = setting(1200, "characters not in the test", metavar="N", least=1)
     validation: int = setting(100, "of these, for validation", metavar="N")
     validation_tasks: int = setting(200, "of a validation", metavar="N", least=1)
+    split: str = setting(
+        "characters", "test on characters at random, or on the evaluation set's alphabets after "
+        "training on the background's, some of which are for validation, with as many characters "
+        "or more", choices=("characters", "alphabets"),
+    )  # fmt: skip
+    within: bool = setting(False, "with that, take each task from one alphabet")
     data: str = setting("", "folder with the archives, or with omniglot28.npz", metavar="PATH")
     # CRC-32 of the images: the same seed splits other images into other characters, so a run is
     # never continued or tested on any but its own.
@@ -157,46 +164,80 @@ class Omniglot(Rated):
         with np.errstate(over="ignore"):  # train refuses what is not finite
             return theta.astype(self.dtype)
 
-    def images(self) -> tuple[Array, ...]:
-        """Drawings (characters, 20, 28, 28) to train on, to validate with, and for the test.
+    def parts(self) -> tuple[Characters, ...]:
+        """Characters to train on, to validate with, and for the test.
 
         Raises
         ------
         ValueError
             If they are not those the run was trained on, or there are too few.
         """
+        found = self._found()
+        if self.checksum not in (0, _checksum(found)):
+            raise ValueError(
+                f"the images of {self.data} are not those this run was trained on; name the same "
+                "data with --data PATH"
+            )
+        images, alphabets = (np.concatenate(both) for both in zip(*found.values(), strict=True))
+        if self.split == "alphabets":
+            names = self._split_alphabets(found)
+            split = tuple(np.flatnonzero(np.isin(alphabets, one)) for one in names)
+        else:
+            train = self.characters - self.validation
+            split = split_classes(np.arange(len(images)), train, self.validation, self.seed)
+        return tuple(Characters(images[one], alphabets[one]) for one in split)
+
+    def _found(self) -> dict[str, Characters]:
         if not self.data:
             raise ValueError(
                 "where is the data? Name the folder with images_background.zip and "
                 "images_evaluation.zip: --data PATH"
             )
-        images = omniglot.load(self.data)
-        if self.checksum not in (0, zlib.crc32(images.data)):
-            raise ValueError(
-                f"the images of {self.data} are not those this run was trained on; name the same "
-                "data with --data PATH"
-            )
-        train = self.characters - self.validation
-        split = split_classes(np.arange(len(images)), train, self.validation, self.seed)
-        return tuple(images[characters] for characters in split)
+        return omniglot.sets(self.data)
 
-    def tasks_from(self, images: Array, tasks: int, queries: int) -> FewShot:
+    def _split_alphabets(self, found: dict[str, Characters]) -> tuple[Array, ...]:
+        """Names of the alphabets to train on, to validate with, and for the test."""
+        if missing := set(omniglot.SETS) - {name for name, one in found.items() if len(one.images)}:
+            raise ValueError(f"{self.data} has no {missing.pop()} set; want both for split "
+                             "'alphabets'")  # fmt: skip
+        names, counts = np.unique(found["background"].alphabets, return_counts=True)
+        shuffled = np.random.default_rng(self.seed).permutation(len(names))
+        held = int((np.cumsum(counts[shuffled]) < self.validation).sum()) + (self.validation > 0)
+        if held >= len(names):
+            raise ValueError(
+                f"validation is {self.validation}, which all {len(names)} background alphabets "
+                "are needed for; want fewer, so that one is left to train on"
+            )
+        validation, train = np.split(names[shuffled], [held])
+        return train, validation, found["evaluation"].alphabets
+
+    def tasks_from(self, part: Characters, tasks: int, queries: int) -> FewShot:
         """Source of N-way K-shot tasks from these characters."""
-        characters, drawings = images.shape[:2]
+        characters, drawings = part.images.shape[:2]
         y = np.repeat(np.arange(characters), drawings)
-        x = images.reshape(len(y), -1)
-        return FewShot(x, y, self.ways, self.shots, queries, tasks, scale=1 / 255)
+        x = part.images.reshape(len(y), -1)
+        within = np.repeat(part.alphabets, drawings) if self.within else None
+        return FewShot(x, y, self.ways, self.shots, queries, tasks, 1 / 255, within)
 
     def source(self) -> FewShot:
-        """The training characters, each turned by 0°, 90°, 180° and 270° as others."""
-        train = omniglot.rotated(self.images()[0], self.mirrored)
-        return self.tasks_from(train, self.tasks, self.queries or self.shots)
+        """The training characters, each turned by 0°, 90°, 180° and 270° as others.
+
+        A turned alphabet is another one.
+        """
+        train = self.parts()[0]
+        images = omniglot.rotated(train.images, self.mirrored)
+        turns = range(len(images) // len(train.images))
+        alphabets = np.concatenate(
+            [np.char.add(train.alphabets, f", image {turn}") for turn in turns]
+        )
+        turned = Characters(images, alphabets)
+        return self.tasks_from(turned, self.tasks, self.queries or self.shots)
 
     def validator(self) -> Validator | None:
         """Accuracy on tasks of the validation characters, always the same tasks."""
         if not self.validation:
             return None
-        source = self.tasks_from(self.images()[1], self.validation_tasks, self.shots)
+        source = self.tasks_from(self.parts()[1], self.validation_tasks, self.shots)
         tasks = source(np.random.default_rng([self.seed, 1]))
 
         def accuracy(vector: Array) -> float:
@@ -211,18 +252,21 @@ class Omniglot(Rated):
         self._check_said()
         self.source()
         self.validator()
-        self.tasks_from(self.images()[2], CHUNK, self.shots)
-        return dataclasses.replace(self, checksum=zlib.crc32(omniglot.load(self.data).data))
+        self.tasks_from(self.parts()[2], CHUNK, self.shots)
+        return dataclasses.replace(self, checksum=_checksum(self._found()))
 
     def _check_said(self) -> None:
         """Refuse what would be without effect, and more processes than there is work for."""
-        unused = ("hidden", "spread") if self.conv else ("filters",)
-        for name in unused:
-            if getattr(self, name) != settings(type(self))[name].default:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, and without effect "
-                    f"{'with' if self.conv else 'without'} conv; leave it out"
-                )
+        given = "with conv" if self.conv else "without conv"
+        unused = dict.fromkeys(("hidden", "spread") if self.conv else ("filters",), given)
+        if self.split == "alphabets":
+            unused["characters"] = "with split 'alphabets'"
+        elif self.within:
+            raise ValueError("within takes tasks from one alphabet, of which split 'characters' "
+                             "leaves too few; want it with split 'alphabets'")  # fmt: skip
+        for name, where in unused.items():
+            if (got := getattr(self, name)) != settings(type(self))[name].default:
+                raise ValueError(f"{name} is {got}, and without effect {where}; leave it out")
         if self.processes > 1 and not self.alone:
             raise ValueError(
                 f"processes is {self.processes}; want it with --alone: learners that are compared "
@@ -240,7 +284,8 @@ class Omniglot(Rated):
         for learner, one in trained.items():
             with np.errstate(over="ignore", invalid="ignore"):  # who diverges at test guesses
                 mean, interval = mean_and_interval(accuracies_on_fresh_tasks(one, seed))
-            of = {name: getattr(one.experiment, name) for name in ("conv", "ways", "shots")}
+            names = "conv", "ways", "shots", "split", "within"
+            of = {name: getattr(one.experiment, name) for name in names}
             case = {"learner": learner, **of}
             rows += [
                 {**case, "steps": k, "accuracy": mean[k], "ci95": interval[k]}
@@ -252,9 +297,8 @@ class Omniglot(Rated):
     def table(cls, rows: list[Row]) -> str:
         """The results as text, and what others report."""
         ways, shots = rows[0]["ways"], rows[0]["shots"]
-        case = rows[0]["conv"], ways, shots
         lines = [
-            f"{ways}-way {shots}-shot accuracy in % on characters never trained on "
+            f"{ways}-way {shots}-shot accuracy in % on {_tested(rows[0])} "
             f"({TEST_TASKS} tasks, ± 95 %)",
             " " * 18 + "".join(f"{steps_title(k):>13}" for k in STEPS),
         ]
@@ -266,7 +310,7 @@ class Omniglot(Rated):
             ]
             if cells:
                 lines.append(f"{name:18}" + "".join(f"{cell:>13}" for cell in cells))
-        if case in PAPER:
+        if (case := _published(rows[0])) in PAPER:
             paper = [PAPER[case] if k == TEST_STEPS else "" for k in STEPS]
             lines.append(f"{'MAML paper':18}" + "".join(f"{cell:>13}" for cell in paper))
         if case in LEARN2LEARN:
@@ -284,9 +328,30 @@ class Omniglot(Rated):
         ]  # fmt: skip
 
 
+def _checksum(found: dict[str, Characters]) -> int:
+    """CRC-32 of the images, and of their alphabets."""
+    crc = 0
+    for images, alphabets in found.values():
+        crc = zlib.crc32(images.data, crc)
+        crc = zlib.crc32("\n".join(alphabets.tolist()).encode(), crc)
+    return crc
+
+
+def _tested(row: Row) -> str:
+    """What a row of the results was tested on."""
+    what = "alphabets" if row["split"] == "alphabets" else "characters"
+    return f"{what} never trained on" + ", one a task" * row["within"]
+
+
+def _published(row: Row) -> tuple[bool, int, int] | None:
+    """The case of `PAPER` that a row is, if it is one: there, alphabets are mixed."""
+    case = row["conv"], row["ways"], row["shots"]
+    return case if row["split"] == "characters" else None
+
+
 def accuracies_on_fresh_tasks(one: Trained[Omniglot], seed: int) -> Array:
     """Accuracy after 0 … 10 steps on fresh tasks, (11, 2000); the same tasks for a seed."""
-    *_, test = one.experiment.images()
+    *_, test = one.experiment.parts()
     source = one.experiment.tasks_from(test, CHUNK, one.experiment.shots)
     alpha = one.experiment.for_steps(one.alpha, max(STEPS))
     rng = np.random.default_rng([seed, 2])
@@ -308,7 +373,7 @@ def accuracy(trained: Mapping[str, Trained[Omniglot]], rows: list[Row], run: Pat
         for one in trained
     }
     ways, shots = rows[0]["ways"], rows[0]["shots"]
-    if (case := (rows[0]["conv"], ways, shots)) in PAPER:
+    if (case := _published(rows[0])) in PAPER:
         published = [float(number) / 100 for number in PAPER[case].split(" ± ")]
         row = dict(zip(("steps", "accuracy", "ci95"), (TEST_STEPS, *published), strict=True))
         curves["MAML paper"] = (INK, [row])
@@ -319,7 +384,7 @@ def accuracy(trained: Mapping[str, Trained[Omniglot]], rows: list[Row], run: Pat
     axes.axhline(1 / ways, color=FAINT, linewidth=1, linestyle=":", label="chance")
     axes.set_xlabel("adaptation steps")
     axes.set_ylabel("accuracy")
-    axes.set_title(f"{ways}-way {shots}-shot, characters never trained on", loc="left")
+    axes.set_title(f"{ways}-way {shots}-shot, {_tested(rows[0])}", loc="left")
     plain(axes)
     axes.legend(frameon=False, loc="center right")
     return write_figure(drawn, run / "accuracy.png")
@@ -328,7 +393,7 @@ def accuracy(trained: Mapping[str, Trained[Omniglot]], rows: list[Row], run: Pat
 def one_task(one: Trained[Omniglot], run: Path, seed: int) -> Path:
     """Support and query drawings of a task, and which class each query is taken for."""
     experiment = one.experiment
-    source = experiment.tasks_from(experiment.images()[2], CHUNK, experiment.shots)
+    source = experiment.tasks_from(experiment.parts()[2], CHUNK, experiment.shots)
     tasks = source(np.random.default_rng([seed, 3]))
     support, query = (Batch(batch.x[0], batch.y[0]) for batch in (tasks.support, tasks.query))
     drawings = {"support": support.x[:: experiment.shots], "query": query.x[:: experiment.shots]}

@@ -36,6 +36,20 @@ def test_a_task_has_its_own_classes_and_no_example_twice():
     assert (labels[:, 3:] == np.repeat(labels[:, :3], 2, axis=1)).all()
 
 
+def test_classes_of_a_task_are_from_within_one():
+    groups = {3: "a", 11: "b", 7: "a", -2: "b"}
+    within = np.array([groups[label] for label in LABELS.tolist()])
+    drawn = draw(ways=2, within=within).support.x[..., 1].tolist()
+    pairs = collections.Counter(map(tuple, drawn))
+    assert set(pairs) == {(3, 7), (7, 3), (11, -2), (-2, 11)}
+    assert min(pairs.values()) > 80  # of 125 ± 10
+
+
+def test_the_draws_are_the_same_where_all_are_together():
+    tasks, others = draw(), draw(within=np.ones(len(LABELS), int))
+    assert tasks.support.x.tobytes() == others.support.x.tobytes()
+
+
 def test_every_example_of_every_class_is_drawn():
     assert {row for row, _ in draw().query.x.reshape(-1, 2)} == set(range(len(LABELS)))
     everything = draw(ways=4, shots=3, queries=1).support
@@ -108,6 +122,14 @@ BAD = {
     "too few examples": (
         lambda: FewShot(ROWS, LABELS, ways=4, shots=3, queries=2), ValueError,
         "class 7 has 4 examples; shots = 3 and queries = 2 need 5: ask for fewer, or leave"),
+    "few within": (
+        lambda: FewShot(ROWS, LABELS, ways=2, within=np.where(LABELS == 7, "b", "a")), ValueError,
+        "within b there are 1 classes; 2-way tasks need as many"),
+    "within two": (
+        lambda: FewShot(ROWS, LABELS, ways=2, within=np.arange(24) > 20), ValueError,
+        "class -?\\d+ is within several"),
+    "short within": (
+        lambda: FewShot(ROWS, LABELS, ways=2, within=[1, 2]), ValueError, "within has 2 labels"),
     "no ways": (lambda: FewShot(ROWS, LABELS, ways=0), ValueError, "ways is 0; want an int"),
     "no shots": (lambda: FewShot(ROWS, LABELS, shots=0), ValueError, "shots is 0"),
     "no queries": (lambda: FewShot(ROWS, LABELS, queries=0), ValueError, "queries is 0"),

@@ -32,14 +32,20 @@ def command(*arguments):
 
 
 def write_data(path, seed=0, classes=(26, 19)):
-    """Glyphs in the place of Omniglot's drawings: 8×8 pixels as 24×24 in a frame of two."""
+    """Glyphs in the place of Omniglot's drawings: 8×8 pixels as 24×24 in a frame of two.
+
+    Three alphabets to learn from, "p" with six characters and "q" and "r" with the others, and two
+    to judge by.
+    """
+    background_alphabet = np.repeat(["p", "q", "r"], [6, 9, classes[0] - 15])
+    evaluation_alphabet = np.repeat(["s", "t"], [7, classes[1] - 7])
     x, _ = numaml.glyphs(seed, sum(classes), 20)
     images = np.pad(np.kron(x, np.ones((3, 3), np.uint8)), ((0, 0), (2, 2), (2, 2)))
     background, evaluation = np.split(images.reshape(-1, 20, 28, 28), [classes[0]])
     np.savez(
         path,
-        background=background, background_alphabet=np.full(classes[0], "a"),
-        evaluation=evaluation, evaluation_alphabet=np.full(classes[1], "b"),
+        background=background, background_alphabet=background_alphabet,
+        evaluation=evaluation, evaluation_alphabet=evaluation_alphabet,
     )  # fmt: skip
     return path
 
@@ -126,15 +132,73 @@ def test_alpha_is_that_of_mamls_code():
 
 def test_training_and_test_have_no_character_in_common(data):
     config = Omniglot(data=str(data), characters=30, validation=7, shots=2)
-    parts = config.images()
-    assert [len(part) for part in parts] == [23, 7, 15]
-    seen = [{drawing.tobytes() for drawing in part.reshape(-1, 28 * 28)} for part in parts]
+    parts = config.parts()
+    assert [len(part.images) for part in parts] == [23, 7, 15]
+    seen = [{drawing.tobytes() for drawing in part.images.reshape(-1, 28 * 28)} for part in parts]
     assert len(set.union(*seen)) == sum(map(len, seen))
     source = config.source()
     assert len(source.x) == 4 * 23 * 20
     assert (source.ways, source.shots, source.queries, source.scale) == (5, 2, 2, 1 / 255)
     other = Omniglot(data=str(data), characters=30, validation=7, seed=1)
-    assert not np.array_equal(other.images()[2], parts[2])
+    assert not np.array_equal(other.parts()[2].images, parts[2].images)
+
+
+def test_training_and_test_have_no_alphabet_in_common(data):
+    config = Omniglot(data=str(data), split="alphabets", validation=7)
+    sets = numaml.omniglot.sets(data)
+    seen = set()
+    for seed in range(9):
+        train, validation, test = dataclasses.replace(config, seed=seed).parts()
+        assert np.array_equal(test.images, sets["evaluation"].images)
+        names = set(train.alphabets), set(validation.alphabets)
+        assert names[0] | names[1] == {"p", "q", "r"}
+        assert not names[0] & names[1]
+        assert len(validation.images) >= 7
+        for part in (train, validation):
+            of = np.isin(sets["background"].alphabets, part.alphabets)
+            assert np.array_equal(part.images, sets["background"].images[of])
+        seen.add(tuple(sorted(names[1])))
+    assert {("q",), ("r",), ("p", "q"), ("p", "r")} & seen > {("q",)}
+    assert len(dataclasses.replace(config, validation=0).parts()[1].images) == 0
+
+
+def test_tasks_of_one_alphabet(data):
+    config = Omniglot(data=str(data), split="alphabets", validation=6, within=True, tasks=40)
+    train = config.parts()[0]
+    image = {one.tobytes(): name for one, name in zip(train.images, train.alphabets, strict=True)}
+    turned = {
+        np.rot90(drawing, turn).tobytes(): (name, turn)
+        for character, name in zip(train.images, train.alphabets, strict=True)
+        for drawing in character
+        for turn in range(4)
+    }
+    assert len(image) == len(train.images)
+    tasks = config.source()(np.random.default_rng(0))
+    drawn = np.rint(tasks.support.x * 255).astype(np.uint8)
+    found = [{turned[one.tobytes()] for one in task} for task in drawn]
+    assert {len(one) for one in found} == {1}
+    assert set.union(*found) == {(name, turn) for name in set(train.alphabets) for turn in range(4)}
+    across = dataclasses.replace(config, within=False).source()(np.random.default_rng(0))
+    drawn = np.rint(across.support.x * 255).astype(np.uint8)
+    assert max(len({turned[one.tobytes()] for one in task}) for task in drawn) > 2
+
+
+def test_alphabets_from_the_command_line(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "draw", lambda *_: None)
+    monkeypatch.setattr(characters, "TEST_TASKS", 100)
+    small = ["--hidden", 5, "--tasks", 2, "--iterations", 4, "--every", 2, "--validation", 6]
+    options = ["--data", data, "--out", tmp_path / "run", *small, "--alone", "--within"]
+    assert command("train", "omniglot", *options, "--split", "alphabets") == 0
+    printed = capsys.readouterr().out
+    assert "accuracy in % on alphabets never trained on, one a task (100 tasks" in printed
+    assert "paper" not in printed
+    assert command("evaluate", tmp_path / "run") == 0
+    assert capsys.readouterr().out in printed
+    cache = np.load(data / "omniglot28.npz")
+    other = dict(cache) | {"evaluation_alphabet": np.roll(cache["evaluation_alphabet"], 1)}
+    np.savez(tmp_path / "omniglot28.npz", **other)
+    assert command("evaluate", tmp_path / "run", "--data", tmp_path) == 2
+    assert "are not those this run was trained on" in capsys.readouterr().err
 
 
 def test_the_table_shows_what_was_measured(trained, capsys):
@@ -147,7 +211,7 @@ def test_the_table_shows_what_was_measured(trained, capsys):
     assert row["accuracy"] == got[3].mean()
     assert row["ci95"] == 1.96 * got[3].std() / 200**0.5
     assert f"{100 * row['accuracy']:.1f} ± {100 * row['ci95']:.1f}" in Omniglot.table(rows)
-    source = one.experiment.tasks_from(one.experiment.images()[2], characters.CHUNK, 1)
+    source = one.experiment.tasks_from(one.experiment.parts()[2], characters.CHUNK, 1)
     first = source(np.random.default_rng([0, 2]))
     want = accuracies(one.experiment.model, one.theta, first, one.experiment.alpha, 10)
     assert np.array_equal(got[:, : characters.CHUNK], want)
@@ -232,7 +296,7 @@ def test_convolutions_by_two_processes(data, tmp_path, monkeypatch, plain):
     learner = numaml.Learner.load(tmp_path / "learner.npz")
     assert (learner.model, learner.steps, experiment.alpha) == (model, 3, 2.0)
     assert learner.alpha == {"steps": [0.7, 0.5, 0.5]}
-    tasks = experiment.tasks_from(experiment.images()[1], 41, 1)(np.random.default_rng([0, 1]))
+    tasks = experiment.tasks_from(experiment.parts()[1], 41, 1)(np.random.default_rng([0, 1]))
     share = accuracies(model, state.best, tasks, [0.7, 0.5, 0.5], 3)[-1].mean()
     assert max(score for _, score in state.scores) == share
     rows = Omniglot.results(runs.load(tmp_path), 0)
@@ -269,6 +333,16 @@ def test_convolutions_by_two_processes(data, tmp_path, monkeypatch, plain):
         (["--data", "DATA", *SHORT, "--ways", 8], "y has 7 classes; 8-way tasks need as many"),
         (["--data", "DATA", *SHORT, "--shots", 11], "has 20 examples; shots = 11 and queries"),
         (["--data", "DATA", *SHORT, "--validation", 30], "want train >= 1"),
+        (
+            ["--data", "DATA", *SHORT, "--split", "alphabets"],
+            "characters is 30, and without effect",
+        ),
+        (["--data", "DATA", "--split", "alphabets"], "which all 3 background alphabets are needed"),
+        (["--data", "DATA", "--within"], "want it with split 'alphabets'"),
+        (
+            ["--data", "DATA", "--split", "alphabets", "--validation", 6, "--within", "--ways", 7],
+            "there are 6 classes; 7-way tasks",
+        ),
         (["--resume", "nowhere"], "nowhere/config.json is not there"),
     ],
 )
@@ -288,7 +362,7 @@ def test_a_missing_pillow_is_an_error_of_one_line(tmp_path, monkeypatch, capsys)
     def load(_path):
         raise ImportError("reading Omniglot's archives needs Pillow")
 
-    monkeypatch.setattr(omniglot, "load", load)
+    monkeypatch.setattr(omniglot, "sets", load)
     assert command("train", "omniglot", "--data", tmp_path, "--out", tmp_path / "run") == 2
     assert capsys.readouterr().err == "numaml: reading Omniglot's archives needs Pillow\n"
 
