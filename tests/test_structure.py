@@ -39,7 +39,7 @@ ROOMS = {
     "command": ("experiments", "check", "learning", "data", "files"),
     "experiments": ("learning", "family", "engine", "data", "files", "network"),
     "check": ("learning", "family", "engine", "data", "network", "maml", "weights"),
-    "learning": ("engine", "data", "files", "network", "maml"),
+    "learning": ("family", "engine", "data", "files", "network", "maml"),
     "family": ("engine", "data", "network", "maml", "weights"),
     "engine": ("data", "files", "network", "maml", "weights"),
     "data": ("files", "network"),

@@ -194,6 +194,23 @@ def varied(alpha: Any) -> bool:
     return isinstance(alpha, tuple | list | dict | np.ndarray | Rule)
 
 
+def for_steps(alpha: Any, steps: int) -> Any:
+    """The rates for so many steps: where each has its own, those of the last go on after it.
+
+    Examples
+    --------
+    >>> from numaml.engine.inner import for_steps
+    >>> for_steps([0.1, 0.2], 4), for_steps([0.1, 0.2], 1), for_steps(0.1, 4)
+    ([0.1, 0.2, 0.2, 0.2], [0.1], 0.1)
+    """
+    if isinstance(alpha, dict) and "rates" in alpha:
+        return {**alpha, "rates": for_steps(alpha["rates"], steps)}
+    each = alpha.get("steps") if isinstance(alpha, dict) else alpha
+    if not isinstance(each, list):
+        return alpha
+    return [*each[:steps], *each[-1:] * (steps - len(each))] or each[0]
+
+
 def checked_rates(alpha: Any, theta: Array, model: Any, steps: int) -> Rates:
     """A structure of rates, or a rule of the user's own, as the loops take it; or an error."""
     if not isinstance(alpha, Rule):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 
 from ..engine.calls import first_order_meta_gradient, meta_gradient
+from ..engine.inner import for_steps
 from ..files.version import __version__
 from ..learning.learner import Learner
 from ..learning.outer import Source
@@ -52,6 +53,10 @@ class Trained(NamedTuple, Generic[E]):
         """The inner learning rate, or rates, to adapt them by."""
         return self.experiment.parted(self.vector)[1]
 
+    def alpha_for(self, steps: int) -> Any:
+        """The same for so many steps, where each has its own."""
+        return for_steps(self.alpha, steps)
+
 
 @dataclass(frozen=True)
 class Experiment(ABC):
@@ -90,6 +95,7 @@ class Experiment(ABC):
         (40, 40), "widths of the hidden layers", metavar="WIDTH", least=1
     )
     activation: str = setting("relu", "of the hidden layers", choices=tuple(sorted(ACTIVATIONS)))
+    limit: float = setting(0.0)  # most that the norm of a meta-gradient may be, if it is not 0
     alone: bool = setting(False, "train no other learners for comparison")
     dtype: str = setting("float32", "of training", choices=("float32", "float64"))
 

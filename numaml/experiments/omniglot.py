@@ -15,6 +15,7 @@ from ..data.fewshot import FewShot, split_classes
 from ..data.omniglot import Characters
 from ..data.tasks import Batch
 from ..engine.calls import adapt
+from ..engine.inner import for_steps
 from ..learning.evaluation import accuracies, mean_and_interval
 from ..network.convolution import ConvNet
 from ..network.mlp import MLP
@@ -120,7 +121,7 @@ class Omniglot(Rated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.test_alpha and (self.learned or self.adapt != "all" or self.momentum):
+        if self.test_alpha and (self.rates, self.adapt, self.momentum) != ("fixed", "all", 0):
             raise ValueError("test-alpha is a rate for all that is moved; want it with rates "
                              "'fixed', adapt 'all' and no momentum")  # fmt: skip
 
@@ -134,16 +135,12 @@ class Omniglot(Rated):
         return MLP((math.prod(image), *self.hidden, self.ways), *kind)
 
     def parted(self, vector: Array) -> tuple[Array, Any]:
-        """θ, and the rate or rates of the finished learner, of `TEST_STEPS` steps."""
+        """θ, and the rate or rates of the finished learner."""
         theta, alpha = super().parted(vector)
-        return theta, self.for_steps(alpha, TEST_STEPS)
-
-    def for_steps(self, alpha: Any, steps: int) -> Any:
-        """The learner's rate for each of so many steps, if it has several; else alpha as it is."""
-        first, *others = self.test_alpha or (alpha,)
-        if not others or not steps:
-            return first
-        return [first, *others, *[others[-1]] * steps][:steps]
+        if len(self.test_alpha) > 1:
+            steps = max(TEST_STEPS, len(self.test_alpha))
+            return theta, for_steps([*self.test_alpha], steps)
+        return theta, self.test_alpha[0] if self.test_alpha else alpha
 
     @property
     def workers(self) -> int:
@@ -242,6 +239,7 @@ class Omniglot(Rated):
 
         def accuracy(vector: Array) -> float:
             theta, alpha = self.parted(vector)
+            alpha = for_steps(alpha, TEST_STEPS)
             return float(accuracies(self.model, theta, tasks, alpha, TEST_STEPS)[-1].mean())
 
         return accuracy
@@ -353,11 +351,11 @@ def accuracies_on_fresh_tasks(one: Trained[Omniglot], seed: int) -> Array:
     """Accuracy after 0 … 10 steps on fresh tasks, (11, 2000); the same tasks for a seed."""
     *_, test = one.experiment.parts()
     source = one.experiment.tasks_from(test, CHUNK, one.experiment.shots)
-    alpha = one.experiment.for_steps(one.alpha, max(STEPS))
     rng = np.random.default_rng([seed, 2])
+    most, alpha = max(STEPS), one.alpha_for(max(STEPS))
     return np.concatenate(
         [
-            accuracies(one.experiment.model, one.theta, source(rng), alpha, max(STEPS))
+            accuracies(one.experiment.model, one.theta, source(rng), alpha, most)
             for _ in range(TEST_TASKS // CHUNK)
         ],
         axis=1,
@@ -399,8 +397,7 @@ def one_task(one: Trained[Omniglot], run: Path, seed: int) -> Path:
     drawings = {"support": support.x[:: experiment.shots], "query": query.x[:: experiment.shots]}
     verdicts = [np.ones(experiment.ways, bool)] * 2
     for steps in (0, TEST_STEPS):
-        alpha = experiment.for_steps(one.alpha, steps)
-        phi = adapt(experiment.model, one.theta, support, alpha, steps)
+        phi = adapt(experiment.model, one.theta, support, one.alpha_for(steps), steps)
         if not np.isfinite(phi).all():  # it ran away: there is nothing to show
             continue
         taken = experiment.model.predict(phi, query.x).argmax(-1)[:: experiment.shots]

@@ -140,6 +140,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
                 iterations=experiment.iterations,
                 beta=experiment.beta,
                 decay=experiment.decay,
+                limit=experiment.limit or None,
                 gradient=gradient,
                 outer=experiment.outer(),
                 rng=rng,
@@ -255,7 +256,7 @@ def _check_agrees(one: Experiment, state: State, folder: Path) -> None:
         "dtype": one.dtype,
         "steps": 0 if one.learner == "pretrained" else one.steps, "model": described(one.model),
         "gradient": name_of(_gradient(one)), "decay": one.iterations if one.decay else None,
-        "outer": None if outer is None else name_of(outer),
+        "outer": None if outer is None else name_of(outer), "limit": one.limit or None,
     }  # fmt: skip
     for name, value in said.items():
         if (was := state.settings.get(name)) != value:

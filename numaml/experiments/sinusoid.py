@@ -12,6 +12,7 @@ import numpy as np
 from ..data.sinusoids import Sinusoids, sinusoid
 from ..data.tasks import Batch
 from ..engine.calls import adapt
+from ..engine.inner import for_steps
 from ..learning.evaluation import evaluate, mean_and_interval
 from ..network.mlp import MLP
 from .experiment import LEARNERS, Array, Row, Trained, Validator, steps_title
@@ -65,6 +66,7 @@ class Sinusoid(Rated):
 
     def validator(self) -> Validator:
         """Minus the mean error from 5 points over 1 … 10 steps, on the same tasks every time."""
+        most = max(STEPS)
         tasks = Sinusoids(4 * TEST_TASKS, 5, TEST_QUERIES // 4)(
             np.random.default_rng([self.seed, 3])
         )
@@ -72,7 +74,7 @@ class Sinusoid(Rated):
         def score(vector: Array) -> float:
             theta, alpha = self.parted(vector)
             with np.errstate(all="ignore"):
-                errors = evaluate(self.model, theta, tasks, alpha, max(STEPS))[1:]
+                errors = evaluate(self.model, theta, tasks, for_steps(alpha, most), most)[1:]
             return -float(np.where(errors < AWAY, errors, AWAY).mean())
 
         return score
@@ -113,7 +115,7 @@ class Sinusoid(Rated):
 def errors_on_fresh_tasks(one: Trained[Sinusoid], shots: int, seed: int) -> Array:
     """Squared error after 0 … 10 steps on fresh tasks, (11, 600); the same tasks for a seed."""
     tasks = Sinusoids(TEST_TASKS, shots, TEST_QUERIES)(np.random.default_rng([seed, shots, 1]))
-    return evaluate(one.experiment.model, one.theta, tasks, one.alpha, max(STEPS))
+    return evaluate(one.experiment.model, one.theta, tasks, one.alpha_for(max(STEPS)), max(STEPS))
 
 
 def _cell(row: Row) -> str:
@@ -168,11 +170,11 @@ def _panel(
     grid = np.linspace(-5, 5, 401)[:, None]
     curve = sinusoid(*truth, grid)
     axes.plot(grid, curve, color=INK, linewidth=1.2, label="true curve")
-    model, theta, alpha = one.experiment.model, one.theta, one.alpha
+    model, theta = one.experiment.model, one.theta
     errors = []
     for steps, style in ((0, ":"), (1, "--"), (10, "-")):
         label = "before adaptation" if not steps else f"after {steps} step{'s'[: steps > 1]}"
-        phi = adapt(model, theta, support, alpha, steps)
+        phi = adapt(model, theta, support, one.alpha_for(steps), steps)
         ran_away = not np.isfinite(phi).all()
         prediction = np.full_like(curve, np.nan) if ran_away else model.predict(phi, grid)
         errors.append(f"{np.mean((prediction - curve) ** 2):.2f}")

@@ -40,6 +40,7 @@ from .decision import Decision, Part, Row
 from .decision_figures import errors, held_tasks, reliability
 from .experiment import LEARNERS, Array, Experiment, Trained, Validator
 from .figures import learning_curve
+from .rated import Rated
 from .settings import setting
 from .ways import baselines
 
@@ -48,7 +49,7 @@ FILES = " or ".join(READERS)
 
 
 @dataclass(frozen=True)
-class OwnTable(Experiment):
+class OwnTable(Rated):
     """Tasks from a table; the columns to predict from and the classes are found in the data."""
 
     NAME = "table"
@@ -263,8 +264,8 @@ class OwnTable(Experiment):
         held, unit = self._choosing(whole, self.shots), self.scaling(whole).y_scale[0]
         steps = 0 if self.learner == "pretrained" else self.steps  # each as it is trained
 
-        def score(theta: Array) -> float:
-            error = error_after(self.model, theta, self.alpha, steps, held)
+        def score(vector: Array) -> float:
+            error = error_after(self.model, *self.parted(vector), steps, held)
             return float(1 - error if self.classes else -unit * error)
 
         return score
@@ -276,13 +277,13 @@ class OwnTable(Experiment):
 
     def finished(self, theta: Array) -> Learner:
         """The learner with its columns, classes and units, and α and K as validation chose them."""
-        whole = self.whole()
+        whole, (theta, alpha) = self.whole(), self.parted(theta)
         held = self._choosing(whole, self.shots)
-        rate, steps = rate_and_steps(self.model, theta, self.alpha, held)
+        rate, steps = rate_and_steps(self.model, theta, alpha, held)
         return dataclasses.replace(self._shipped(theta, whole), alpha=rate, steps=steps)
 
     def _shipped(self, theta: Array, whole: Grouped) -> Learner:
-        learner, train = super().finished(theta), only(whole, self._split(whole)[0])
+        learner, train = Experiment.finished(self, theta), only(whole, self._split(whole)[0])
         about = learner.provenance | {"features": self.inputs, "range": limits(train.x)}
         if not self.columns:
             del about["columns"]
@@ -373,7 +374,7 @@ def _ways(own: Sequence[Trained[OwnTable]]) -> dict[str, Way]:
     found = dict[str, Way]()
     for number, one in enumerate(own):
         model, theta, name = one.experiment.model, one.theta, LEARNERS[one.experiment.learner]
-        adapts = adapting(model, theta, rates_beside(one.experiment.alpha), STEPS)
+        adapts = adapting(model, theta, rates_beside(one.alpha), STEPS)
         if one.experiment.learner == "pretrained":
             found["one network for all"] = as_it_is(model, theta)
             name = "one network for all, fine-tuned"

@@ -13,10 +13,11 @@ import numpy as np
 from ..data import given
 from ..data.grouped import Grouped, only, standardise, standardised
 from ..data.scaling import Scaling, limits
-from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..network.mlp import MLP
+from ..network.network import Network
 from ..network.settings import check_name
 from .held import MOST_CHOOSING, Held, drawn, error_after, rate_and_steps
+from .inner import Inner
 from .learner import Adapted, Learner, check_kind
 from .outer import train
 from .scoring import adapted_predictions
@@ -24,7 +25,7 @@ from .state import State
 
 Array = np.ndarray[Any, Any]
 
-GRADIENTS = {"exact": meta_gradient, "first-order": first_order_meta_gradient}
+GRADIENTS = ("exact", "first-order")
 
 
 def _generator(random_state: Any) -> np.random.Generator:
@@ -53,6 +54,11 @@ class _Estimator:
     tasks: int = 25
     iterations: int = 5000
     meta_gradient: str = "exact"
+    rates: str = "fixed"
+    moves: str = "all"
+    weights: str = "last"
+    momentum: float = 0.0
+    limit: float | None = None
     decay: bool = True
     standardise: bool = True
     small: str = "drop"
@@ -116,7 +122,7 @@ class _Estimator:
         if kept is not None:
             held = drawn(self._scaled(kept, start), [seed], MOST_CHOOSING)
         state = self._trained(start, self._scaled(source, start), held, rng)
-        self.learner_, self._flat = _finished(start, state, held), flat
+        self.learner_, self._flat = self._finished(start, state, held), flat
         self.n_features_in_, self.dropped_ = source.x.shape[1], whole.dropped
         self.meta_values_, self.scores_ = state.values, state.scores
         vars(self).pop("feature_names_in_", None)
@@ -154,11 +160,11 @@ class _Estimator:
     def _trained(
         self, start: Learner, source: Grouped, held: Held | None, rng: np.random.Generator
     ) -> State:
-        model, scores = start.model, list[float]()
+        model, scores, inner = start.model, list[float](), self._inner(start.model)
 
         def validate(theta: Array) -> float:
             assert held is not None  # noqa: S101  # it is called only then
-            scores.append(-error_after(model, theta, self.alpha, self.steps, held))
+            scores.append(-error_after(model, *inner.parted(theta), self.steps, held))
             return scores[-1]
 
         def progress(iteration: int, value: float) -> None:
@@ -172,11 +178,24 @@ class _Estimator:
         if isinstance(self.iterations, int) and isinstance(every, int):
             every = max(1, min(every, self.iterations))
         return train(
-            model, start.theta, source, alpha=self.alpha, steps=self.steps, every=every,
-            iterations=self.iterations, beta=self.beta, decay=self.decay, rng=rng,
-            gradient=GRADIENTS[self.meta_gradient], progress=progress,
+            model, inner.joined(start.theta), source, alpha=inner.given, steps=self.steps,
+            every=every, iterations=self.iterations, beta=self.beta, decay=self.decay, rng=rng,
+            limit=self.limit, progress=progress,
+            gradient=inner.gradient(self.meta_gradient == "first-order", self.iterations),
             validate=None if held is None else validate,
         )  # fmt: skip
+
+    def _finished(self, start: Learner, state: State, held: Held | None) -> Learner:
+        """With the best meta-parameters, α and K by validation, or else the last ones."""
+        vector = state.theta if state.best is None else state.best
+        (theta, alpha), steps = self._inner(start.model).parted(vector), self.steps
+        if held is not None:
+            alpha, steps = rate_and_steps(start.model, theta, alpha, held)
+        return replace(start, theta=theta, alpha=alpha, steps=steps)
+
+    def _inner(self, model: Network) -> Inner:
+        words = self.rates, self.moves, self.weights, self.momentum
+        return Inner(model, self.alpha, self.steps, *words)
 
     @staticmethod
     def _scaled(source: Grouped, start: Learner) -> Grouped:
@@ -375,15 +394,6 @@ class _Estimator:
         return self.learner_
 
 
-def _finished(start: Learner, state: State, held: Held | None) -> Learner:
-    """The learner with the best meta-parameters, α and K by validation, or else the last ones."""
-    theta = state.theta if state.best is None else state.best
-    if held is None or not isinstance(start.alpha, float):  # rates belong to the steps they are for
-        return replace(start, theta=theta)
-    alpha, steps = rate_and_steps(start.model, theta, start.alpha, held)
-    return replace(start, theta=theta, alpha=alpha, steps=steps)
-
-
 def _named(x: Any, y: Any, groups: Any) -> dict[str, Any]:
     """What the user calls the columns, as a learner's provenance has it."""
     features, targets = given.names(x, "x"), given.names(y, "y")
@@ -410,7 +420,7 @@ class MAMLRegressor(_Estimator):
         As for `numaml.MLP`. With ``norm="batch"`` predictions depend on the other rows that they
         are made with, and of one row alone there are none.
     alpha : float, or a structure of rates
-        Inner learning rate; with a structure, as for `numaml.adapt`, K stays that of training.
+        Inner learning rate; or a structure, as for `numaml.adapt`, whose rates stay as they are.
     steps : int
         Inner steps K in training; `adapt` takes as many as did best on the groups for validation.
     beta : float
@@ -424,6 +434,17 @@ class MAMLRegressor(_Estimator):
         Outer steps.
     meta_gradient : str
         "exact", or "first-order", which is cheaper and leaves out the second derivatives.
+    rates : str
+        What there is a learned rate for, which alpha is the first of: each "layer", "tensor" (and
+        step: LSLR) or "parameter" (Meta-SGD), or "one" for all; "fixed": none.
+    moves : str
+        What inner steps move: "all", the "head" (ANIL), the "body" (BOIL) or the "biases".
+    weights : str
+        Which query losses count: the "last" step's, or "multi-step" those of all, as in MAML++.
+    momentum : float
+        Of the inner steps; learned with the rates.
+    limit : float, optional
+        Most that the norm of a meta-gradient may be.
     decay : bool
         Let beta fall linearly to 0 at the last iteration.
     standardise : bool
@@ -526,7 +547,9 @@ class MAMLClassifier(_Estimator):
     ----------
     hidden, activation, norm, alpha, steps, beta, shots, queries, tasks, iterations
         As for `MAMLRegressor`.
-    meta_gradient, decay, standardise, small, support, validation, every, verbose, random_state
+    meta_gradient, rates, moves, weights, momentum, limit, decay, standardise, small, support
+        As for `MAMLRegressor`.
+    validation, every, verbose, random_state
         As for `MAMLRegressor`; y is not standardised.
 
     Attributes

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data.grouped import Grouped, only
 from ..data.tasks import Batch, Tasks
+from ..engine.inner import for_steps, varied
 from ..network.network import Network
 from .evaluation import adapted
 
@@ -85,34 +86,36 @@ def chosen(way: Way, held: Held) -> int:
     return scores.index(min(scores))
 
 
-def rate_and_steps(model: Network, theta: Array, alpha: float, held: Held) -> tuple[float, int]:
+def rate_and_steps(model: Network, theta: Array, alpha: Any, held: Held) -> tuple[Any, int]:
     """The inner learning rate, of ``alpha`` and others, and the number of steps that do best."""
     rates = rates_beside(alpha)
     number = chosen(adapting(model, theta, rates, STEPS), held)
-    return rates[number // (STEPS + 1)], number % (STEPS + 1)
+    steps = number % (STEPS + 1)
+    return for_steps(rates[number // (STEPS + 1)], steps), steps
 
 
-def error_after(model: Network, theta: Array, alpha: float, steps: int, held: Held) -> float:
+def error_after(model: Network, theta: Array, alpha: Any, steps: int, held: Held) -> float:
     """The mean error over tasks, the one that decides, after so many inner steps."""
     ((_, predicted),) = adapting(model, theta, (alpha,), steps, steps)(held.drawn)
     return float(next(iter(measured(held, predicted).values())).mean())
 
 
-def rates_beside(alpha: float) -> tuple[float, ...]:
-    """The inner learning rates that one is chosen from."""
-    return tuple(sorted({alpha, *RATES}))
+def rates_beside(alpha: Any) -> tuple[Any, ...]:
+    """The inner learning rates that one is chosen from; a structure of rates stays as it is."""
+    return (alpha,) if varied(alpha) else tuple(sorted({alpha, *RATES}))
 
 
 def adapting(
-    model: Network, theta: Array, rates: tuple[float, ...], steps: int, least: int = 0
+    model: Network, theta: Array, rates: tuple[Any, ...], steps: int, least: int = 0
 ) -> Way:
     """A network after ``least`` … ``steps`` inner steps at each of some rates."""
 
     def way(tasks: Tasks) -> Iterator[Candidate]:
         for rate in rates:
-            for k, (phi, query) in enumerate(adapted(model, theta, tasks, rate, steps)):
+            name = "rates" if varied(rate) else f"α {rate:g}"
+            along = adapted(model, theta, tasks, for_steps(rate, steps), steps)
+            for k, (phi, query) in enumerate(along):
                 if k >= least:
-                    name = f"α {rate:g}" if isinstance(rate, float) else "rates"
                     yield f"{name}, K {k}", outcome(model, model.predict(phi, query))
 
     return way

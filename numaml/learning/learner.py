@@ -22,7 +22,7 @@ from ..data.scaling import Scaling
 from ..data.tasks import Batch
 from ..engine.arguments import checked_steps, checked_theta
 from ..engine.calls import adapt
-from ..engine.inner import checked_rates, varied
+from ..engine.inner import checked_rates, for_steps, varied
 from ..engine.kept import kept_alpha
 from ..files.archive import archive, arrays_of, text_of
 from ..files.own import open_given
@@ -137,7 +137,8 @@ class Learner:
         y : (n,) or (n, n_out) array
             Numbers in the user's own units; for a classifier (n,) labels.
         steps : int, optional
-            Instead of the learner's own.
+            Instead of the learner's own. Where steps have rates of their own, those of the last
+            are taken for the ones after it.
 
         Returns
         -------
@@ -170,7 +171,8 @@ class Learner:
         if len(x) == 0 or steps == 0:
             return Adapted(self, self.theta, flat)
         with np.errstate(all="ignore"):  # whatever the caller's state: what runs away is told below
-            phi = adapt(self.model, self.theta, Batch(x, targets), self.alpha, steps)
+            alpha = for_steps(self.alpha, steps)
+            phi = adapt(self.model, self.theta, Batch(x, targets), alpha, steps)
         if not np.isfinite(phi).all():
             raise FloatingPointError(
                 f"adaptation ran away: phi is not finite after {steps} steps with alpha = "

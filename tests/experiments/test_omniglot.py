@@ -1,6 +1,7 @@
 """``numaml train omniglot``: what a user types, sees, and finds in the folder afterwards."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -301,7 +302,7 @@ def test_convolutions_by_two_processes(data, tmp_path, monkeypatch, plain):
     assert max(score for _, score in state.scores) == share
     rows = Omniglot.results(runs.load(tmp_path), 0)
     assert "98.7 ± 0.4" in Omniglot.table(rows)
-    tasks = experiment.tasks_from(experiment.images()[2], 100, 1)(np.random.default_rng([0, 2]))
+    tasks = experiment.tasks_from(experiment.parts()[2], 100, 1)(np.random.default_rng([0, 2]))
     again = accuracies(model, state.best, tasks, [0.7, *[0.5] * 9], 10).mean(1)
     assert [row["accuracy"] for row in rows] == pytest.approx(again, abs=1e-12)
     rng = np.random.default_rng(0)

@@ -407,6 +407,23 @@ def test_a_network_for_all_is_chosen_as_it_is_trained(config):
     assert scores["pretrained", 3] == scores["exact", 0] != scores["exact", 3]
 
 
+def test_rates_of_a_table_are_learned(data, tmp_path, undrawn, capsys):
+    run, options = tmp_path / "run", ["--rates", "tensor", "--adapt", "head", "--momentum", 0.3]
+    options += ["--iterations", 4]
+    assert numaml("train", data, *COLUMNS, "--out", run, *SHORT[2:], *options) == 0
+    printed = capsys.readouterr().out
+    assert "rates, K " in printed
+    one = runs.load(run)["exact"]
+    assert len(one.state.theta) == one.experiment.model.size + 3 * 2 + 1
+    learner = Learner.load(run / "learner.npz")
+    assert learner.alpha["momentum"] == one.alpha["momentum"] != 0.3
+    (_, (W, b)), *_ = one.alpha_for(learner.steps or 1)["rates"]
+    assert 0.05 not in (W, b)
+    assert learner.theta.tobytes() == one.theta.tobytes() != one.vector.tobytes()
+    together = runs.load(run)["pretrained"]
+    assert together.alpha["rates"] == (None, (0.05, 0.05))
+
+
 def test_a_configuration_without_columns_is_none(config, tmp_path, capsys):
     runs.write(dataclasses.replace(config, features=()), tmp_path / "run")
     assert numaml("evaluate", tmp_path / "run") == 2

@@ -1,5 +1,6 @@
 """The estimators: what they learn, their manners, and scikit-learn's own checks of these."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -267,10 +268,36 @@ def test_validation_keeps_groups_back_and_chooses(capsys):
     }  # fmt: skip
 
 
-def test_rates_are_kept_with_the_steps_they_are_for():
-    maml = regressor(validation=0.2, every=20, iterations=40, alpha=(None, 0.2)).fit(X, Y, GROUPS)
-    assert (maml.learner_.alpha, maml.learner_.steps) == ({"layers": [None, 0.2]}, 3)
+def test_rates_stay_as_they_are_and_their_steps_are_chosen():
+    alpha = (None, 0.002)  # of which the more steps the better
+    maml = regressor(validation=0.2, every=20, iterations=40, alpha=alpha).fit(X, Y, GROUPS)
+    assert (maml.learner_.alpha, maml.learner_.steps) == ({"layers": [None, 0.002]}, 30)
     assert len(maml.scores_) == 2
+    with pytest.raises(ValueError, match="alpha is a structure of rates; want a number"):
+        regressor(alpha=alpha, rates="layer").fit(X, Y, GROUPS)
+    with pytest.raises(ValueError, match="moves is 'foot'; want one of 'all', 'head'"):
+        regressor(moves="foot").fit(X, Y, GROUPS)
+
+
+def test_rates_are_learned():
+    some = {"rates": "tensor", "moves": "body", "momentum": 0.2, "weights": "multi-step",
+            "limit": 1e-3, "iterations": 20, "steps": 2, "validation": 0}  # fmt: skip
+    maml = regressor(**some).fit(X, Y, GROUPS)
+    alpha, steps = maml.learner_.alpha, maml.learner_.steps
+    first, second = alpha["rates"]["steps"]
+    assert steps == 2
+    assert first["layers"][-1] is second["layers"][-1] is None
+    assert len({0.2, *first["layers"][0].values(), *second["layers"][0].values()}) == 5
+    assert alpha["momentum"] != 0.2
+    more = maml.adapt(X[:5], Y[:5], steps=3).phi
+    rates = [*alpha["rates"]["steps"], alpha["rates"]["steps"][-1]]
+    longer = dataclasses.replace(maml.learner_, alpha={**alpha, "rates": rates}, steps=3)
+    assert longer.adapt(X[:5], Y[:5]).phi.tobytes() == more.tobytes()
+    other = regressor(**some | {"limit": None}).fit(X, Y, GROUPS)
+    assert other.learner_.alpha != alpha
+    one = {"rates": "one", "iterations": 5, "validation": 0}
+    of = [regressor(meta_gradient=of, **one).fit(X, Y, GROUPS) for of in ("exact", "first-order")]
+    assert len({0.2, *(each.learner_.alpha for each in of)}) == 3
 
 
 def test_the_best_of_the_validated_is_kept():
@@ -288,6 +315,7 @@ def test_defaults_are_those_of_the_command():
 
     names = ["hidden", "activation", "alpha", "steps", "beta", "shots", "queries", "tasks"]
     names += ["iterations", "decay", "small", "support", "validation", "every"]
+    names += ["rates", "weights", "momentum"]
     ours = MAMLRegressor()
     assert [getattr(ours, name) for name in names] == [getattr(OwnTable(), name) for name in names]
 

@@ -57,6 +57,9 @@ def test_rates_are_those_of_adapt_and_stay_so_in_a_file(tmp_path, alpha):
     learner = regression(alpha=alpha)
     phi = numaml.adapt(MODEL, learner.theta, numaml.Batch(x_std, y_std), alpha, 7)
     np.testing.assert_allclose(learner.adapt(x, y).phi, phi, rtol=ROUNDING)
+    longer = [*alpha, alpha[-1]] if isinstance(alpha, list) else alpha
+    more = numaml.adapt(MODEL, learner.theta, numaml.Batch(x_std, y_std), longer, 8)
+    np.testing.assert_allclose(learner.adapt(x, y, 8).phi, more, rtol=ROUNDING)
     learner.save(tmp_path / "learner.npz")
     again = Learner.load(tmp_path / "learner.npz")
     assert again.alpha == learner.alpha
