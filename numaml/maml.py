@@ -84,8 +84,7 @@ def exact(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int) ->
     """That mean and its gradient, the mean over tasks of λ_0."""
     theta, S, Q = lifted(model, theta, S, Q)
     hvps: list[HVP] = []
-    phi = inner_loop(model, theta, S, alpha, steps, hvps)
-    value, lam, _ = model.linearize(phi, Q)  # (M2)
+    value, lam = model.linearize(inner_loop(model, theta, S, alpha, steps, hvps), Q)[:2]  # (M2)
     return task_means(value, pull_back(given_up(hvps), alpha, lam))
 
 
@@ -156,8 +155,33 @@ def given_up(hvps: list[HVP]) -> Iterator[HVP]:
 def first_order(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int) -> Result:
     """That mean and, in place of its gradient, the mean over tasks of λ_K."""
     theta, S, Q = lifted(model, theta, S, Q)
-    value, lam, _ = model.linearize(inner_loop(model, theta, S, alpha, steps), Q)  # (M4)
+    value, lam = model.linearize(inner_loop(model, theta, S, alpha, steps), Q)[:2]  # (M4)
     return task_means(value, lam)
+
+
+def losses_along(
+    model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int
+) -> tuple[Any, ...]:
+    """The query losses after 0, 1, …, K inner steps."""
+    theta, S, Q = lifted(model, theta, S, Q)
+    seen = [model.value(theta, Q)]
+    for _ in range(steps):
+        theta = inner_loop(model, theta, S, alpha, 1)
+        seen.append(model.value(theta, Q))
+    return tuple(seen)
+
+
+def scores_along(
+    model: Any, theta: Array, S: Any, Q: Any, alpha: Any, steps: int
+) -> tuple[Any, ...]:
+    """What the model predicts for the query after 0, 1, …, K inner steps."""
+    theta, S, Q = lifted(model, theta, S, Q)
+    x = Q if offers(model, Lifting) else Q.x  # a batch that was looked at is not looked at again
+    seen = [model.predict(theta, x)]
+    for _ in range(steps):
+        theta = inner_loop(model, theta, S, alpha, 1)
+        seen.append(model.predict(theta, x))
+    return tuple(seen)
 
 
 def task_means(value: Any, lam: Any) -> Result:

@@ -29,7 +29,7 @@ Norm = Callable[[Array], Any]  # a -> q = N(a), with its Jacobian
 class Plain(NamedTuple):
     """No normalisation: q = a, and its Jacobian is 1."""
 
-    q: Array
+    q: Any
 
     def J(self, w: Array) -> Array:
         """J w = w."""

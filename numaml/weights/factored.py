@@ -96,13 +96,12 @@ class Factored:
     def mean(self, axis: int) -> Any:
         """Mean over the task axis; of the pairs as products over all tasks and examples."""
         total = None if self.base is None else np.add.reduce(self.base, axis) / len(self.base)
-        pairs = [
-            (U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1]) / len(V)) for U, V in self.pairs
-        ]
-        if pairs and pays(len(U := pairs[0][0]), U.shape[1], pairs[0][1].shape[1]):
-            pairs = [_stacked(pairs, 0)]  # copies cost less than sums of matrices
-        for U, V in pairs:
-            total = _plus(total, U.T @ V)  # (W3)
+        pairs = [(U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1])) for U, V in self.pairs]
+        few = _at_once(*pairs[0]) if pairs else 1
+        for i in range(0, len(pairs), few):
+            U, V = _stacked(pairs[i : i + few], 0) if few > 1 else pairs[i]
+            term = U.T @ (V / len(self.pairs[0][1]))  # (W3)
+            total = term if total is None else total + term
         return total
 
 
@@ -172,6 +171,15 @@ def gradient(outers: Sequence[Outer], theta: Vector) -> Vector:
 def _plus(total: Any, term: Any) -> Any:
     """``total + term``, None being 0."""
     return term if total is None else total + term
+
+
+def _at_once(U: Array, V: Array) -> int:
+    """Of how many such pairs one is made: copies of rows may cost less than sums of matrices.
+
+    Three, or as many as have half the numbers of a matrix.
+    """
+    n_in, n_out = U.shape[1], V.shape[1]
+    return max(3, n_in * n_out // (2 * (U.size + V.size))) if pays(len(U), n_in, n_out) else 1
 
 
 def _stacked(pairs: Sequence[Pair], axis: int) -> Pair:

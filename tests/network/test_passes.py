@@ -172,8 +172,9 @@ def test_hidden_layers_are_normalised_and_the_last_is_not(norm):
     ("activation", "kept"), [("relu", False), ("identity", False), ("tanh", True), ("square", True)]
 )
 def test_what_only_a_second_derivative_asks_for_is_not_kept(activation, kept):
-    """Of a piecewise linear activation a product holds no z and no e."""
+    """Of a piecewise linear activation a product holds no z and no e, and without norm no q."""
     case = build((3, 4, 5, 2), activation, "squared_error", 6, 7, 8, 0.1, 1, 0)
     hvp = case.model.linearize(*case.model.lift(case.theta, case.tasks.support))[2]
     trace = inspect.getclosurevars(hvp).nonlocals["trace"]
     assert (len(trace.z), len(trace.e)) == ((4, 4) if kept else (0, 0))
+    assert [one.q for one in trace.N] == [None] * 4

@@ -316,12 +316,15 @@ def test_a_transpose_is_settled_as_its_weight_is(monkeypatch, shape):
 @pytest.mark.parametrize(
     ("tasks", "ranks", "stacked"),
     [
-        (4, (2, 2), True),  # 8 · 50 is less than 600: copies are cheap
-        (4, (2, 2, 3), True),
-        (6, (2, 5), False),  # 12 · 50
-        (4, (3, 1), False),  # the first pair's rows are counted, of all tasks
-        (2, (5, 2), True),  # 10 · 50
-        (4, (2,), True),
+        (4, (2, 2), 1),  # 8 · 50 is less than 600: copies are cheap
+        (4, (2, 2, 3), 1),
+        (4, (2, 2, 3, 2, 1), 2),  # three at once
+        (1, (1, 2, 3, 4, 1, 2), 1),  # 50 is a twelfth: six
+        (1, (1, 2, 3, 4, 1, 2, 2, 1), 2),
+        (6, (2, 5), 0),  # 12 · 50
+        (4, (3, 1), 0),  # the first pair's rows are counted, of all tasks
+        (2, (5, 2), 1),  # 10 · 50
+        (4, (2,), 1),
     ],
 )
 @pytest.mark.parametrize("base", [False, True])
