@@ -7,6 +7,7 @@ values lie.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from .recording import Constant, Program, Step, View, copied, joined
 # Up to so many bytes of a result, a number that meets an array is written out as large as that;
 # not where NumPy has a shorter way for one number, such as 2 as an exponent.
 WRITTEN_OUT = 2**12
+LINE = 64  # bytes: values begin where a line of the cache does
+MOST = 2**62  # bytes
 BOOL = np.dtype(bool)
 ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.greater, np.less}
 
@@ -169,32 +172,56 @@ def _row(one: Any) -> Any:
 
 
 class Placement(NamedTuple):
-    """The sizes of blocks of memory in bytes, and the block of each value."""
+    """Bytes of memory for all values, and where in it each begins."""
 
-    sizes: list[int]
-    block: dict[int, int]
+    bytes: int
+    start: dict[int, int]
 
 
 def placed(program: Program, elsewhere: set[int]) -> Placement:
-    """A block for every value but those elsewhere, given away again after the value's last reader.
+    """A place for every value but those elsewhere, given away again after the value's last reader.
 
     Where an elementwise step is the last reader of an operand, the result takes its place.
     """
     size, last = _sizes_and_ends(program)
-    sizes, block, free = list[int](), dict[int, int](), set[int]()
+    start, holes, end = dict[int, int](), [(0, MOST)], 0
     for number, step in enumerate(program.steps):
         mine, dying = step.result.value, {v for v in _values(step) if last[v] == number}
-        if mine not in block and mine not in elsewhere:
+        if mine not in start and mine not in elsewhere:
             taken = [v.value for v in views_of(step)
-                     if v.value in dying and v.value in block and _over(step, v)
+                     if v.value in dying and v.value in start and _over(step, v)
                      and size[v.value] == size[mine]]  # fmt: skip
             if taken:
-                block[mine] = block[taken[0]]
+                start[mine] = start[taken[0]]
                 dying.discard(taken[0])
             else:
-                block[mine] = _block(size[mine], sizes, free)
-        free |= {block[v] for v in dying if v in block}
-    return Placement(sizes, block)
+                start[mine] = _taken(lines(size[mine]), holes)
+                end = max(end, start[mine] + lines(size[mine]))
+        for value in sorted(dying & start.keys()):
+            _given_back(start[value], start[value] + lines(size[value]), holes)
+    return Placement(end, start)
+
+
+def lines(size: int) -> int:
+    """So many bytes, up to the end of a line of the cache."""
+    return -(-size // LINE) * LINE
+
+
+def _taken(size: int, holes: list[tuple[int, int]]) -> int:
+    """Where so many bytes begin: in the smallest hole that is large enough."""
+    start, stop = min((b - a, (a, b)) for a, b in holes if b - a >= size)[1]
+    holes.remove((start, stop))
+    if start + size < stop:
+        insort(holes, (start + size, stop))
+    return start
+
+
+def _given_back(start: int, stop: int, holes: list[tuple[int, int]]) -> None:
+    """A hole more, or larger ones where it borders on others."""
+    for a, b in [hole for hole in holes if stop in hole or start in hole]:
+        holes.remove((a, b))
+        start, stop = min(start, a), max(stop, b)
+    insort(holes, (start, stop))
 
 
 def _values(step: Step) -> set[int]:
@@ -222,14 +249,3 @@ def _over(step: Step, operand: View) -> bool:
     """Whether the result of the step may take the place of an operand: it lies in the same way."""
     mine = {view for view in views_of(step) if view.value == operand.value}
     return elementwise(step) and mine == {step.result._replace(value=operand.value)}
-
-
-def _block(size: int, sizes: list[int], free: set[int]) -> int:
-    """The smallest free block that is large enough and not twice as large, or a new one."""
-    fitting = [block for block in free if size <= sizes[block] <= 2 * size]
-    if fitting:
-        best = min(fitting, key=lambda block: sizes[block])
-        free.remove(best)
-        return best
-    sizes.append(size)
-    return len(sizes) - 1

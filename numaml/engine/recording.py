@@ -63,11 +63,17 @@ def record(function: Callable[..., Any], arrays: Sequence[Array]) -> tuple[list[
     """
     recorder = Recorder()
     try:
-        results = function(*[recorder.value(np.array(array)) for array in arrays])
+        results = function(*[recorder.value(array) for array in _apart(arrays)])
         views = tuple(recorder.view(result) for result in results)
         return [np.array(result) for result in results], Program(recorder.steps, views)
     finally:
         recorder.forget()
+
+
+def _apart(arrays: Sequence[Array]) -> list[Array]:
+    """The arrays, each in memory of its own, so that a place in memory tells the array."""
+    return [np.array(one) if any(np.may_share_memory(one, before) for before in arrays[:n]) else one
+            for n, one in enumerate(arrays)]  # fmt: skip
 
 
 class Recorder:
@@ -80,11 +86,11 @@ class Recorder:
         self._guards: list[Any] = []
 
     def value(self, array: Array) -> Traced:
-        """A new value, in fresh memory."""
+        """A new value, in memory that no other has."""
         start, stop = byte_bounds(array)
         place = (start, stop, self.values)
         insort(self._living, place)
-        owner = array if array.base is None else array.base
+        owner = array.base if isinstance(array.base, np.ndarray) else array
         self._guards.append(ref(owner, lambda _: self._dead(place)))
         self.values += 1
         traced = array.view(Traced)

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .passes import in_rows, once, placed, read, unjoined, with_arrays
+from .passes import LINE, in_rows, once, placed, read, unjoined, with_arrays
 from .recording import Constant, Program, Step, View, copied, reduced
 
 Array = np.ndarray[Any, Any]
 
-LINE = 64  # bytes: blocks begin where a line of the cache does
 # Inputs and results up to this many bytes are copied; larger ones are read and written where the
 # caller has them, for a pass over memory costs more than making views anew.
 COPIED = 2**14
@@ -34,10 +33,10 @@ class Recording:
         self._read, self._written = read_there, written
         self._own = [(np.empty_like(array, order="C"), n) for n, array in enumerate(arrays)
                      if n not in self._there]  # fmt: skip
-        sizes, block = placed(program, {*self._there, *range(len(arrays))})
-        memory = [_aligned(size) for size in sizes]
-        self.bytes = sum(sizes) + sum(own.nbytes for own, _ in self._own)
-        base: dict[int, Any] = {value: memory[number] for value, number in block.items()}
+        size, start = placed(program, {*self._there, *range(len(arrays))})
+        memory = _aligned(size)
+        self.bytes = size + sum(own.nbytes for own, _ in self._own)
+        base: dict[int, Any] = {value: memory[first:] for value, first in start.items()}
         base |= {number: own for own, number in self._own}
         self.steps = [self._laid_out(step, base) for step in program.steps]
         self._kept = [None if view.value in self._there else _array(view, base[view.value])

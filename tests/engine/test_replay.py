@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 
 import numaml
 from numaml.engine import passes, recording, replayed, store
+from numaml.engine.passes import lines
 from numaml.engine.recording import Traced, Unseen, record
 from numaml.engine.replay import COPIED, Recording
 from numaml.engine.store import Store, other_numbers, tried
@@ -68,6 +70,15 @@ def same(got, want):
 
 def last():
     return numaml.engine.recordings()[-1]
+
+
+def peak(function):
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -668,7 +679,29 @@ def test_memory_is_used_again_and_in_place():
     product = Recording(
         program_of(lambda x: (x @ x @ x @ x @ x,), np.ones((30, 30))), [np.ones((30, 30))]
     )
-    assert product.bytes <= 3 * 30 * 30 * 8
+    assert product.bytes <= 3 * lines(30 * 30 * 8)
+
+
+def test_small_values_lie_in_a_large_ones_hole_which_is_one_again_after_them():
+    holes = [(0, passes.MOST)]
+    assert [passes._taken(size, holes) for size in (192, 64)] == [0, 192]
+    passes._given_back(0, 192, holes)
+    assert [passes._taken(64, holes) for _ in range(4)] == [0, 64, 128, 256]
+    for start in (128, 0, 64):
+        passes._given_back(start, start + 64, holes)
+    assert holes == [(0, 192), (320, passes.MOST)]
+    assert passes._taken(256, holes) == 320
+    assert passes._taken(192, holes) == 0
+
+
+def test_a_trial_needs_little_more_memory_than_a_call():
+    """θ and the results twice: those asked for, and those of other numbers."""
+    arguments = problem((200, 1500, 900, 5), "relu", tasks=3, dtype=np.float32)
+    plain = peak(lambda: plainly("meta_gradient", *arguments))
+    call("meta_gradient", *arguments)
+    trial = peak(lambda: call("meta_gradient", *arguments))
+    assert last().steps
+    assert trial < max(plain, last().bytes) + 2 * arguments[1].nbytes
 
 
 def test_an_input_that_is_a_result_comes_back_as_a_copy():
