@@ -9,7 +9,7 @@ import numpy as np
 from .. import maml
 from .arguments import checked, checked_tasks, number
 from .parts import in_parts, mean
-from .replayed import looked_at, replayed
+from .replayed import looked_at, replayed, value_and_gradient
 
 Array = np.ndarray[Any, Any]
 
@@ -158,12 +158,9 @@ def meta_gradient(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: 
     True
     """
     model, theta, S, Q, alpha, steps = checked_tasks(model, theta, tasks, alpha, steps)
-    results, sizes = [], []
-    for size, part in in_parts(model, theta, S, Q, steps):
-        value, gradient = replayed(maml.exact, model, theta, *part, alpha, steps)
-        results.append((number(value), gradient))
-        sizes.append(size)
-    return mean(results, sizes)
+    parts = list(in_parts(model, theta, S, Q, steps))
+    results = (value_and_gradient(maml.exact, model, theta, *b, alpha, steps) for _, b in parts)
+    return mean(results, [size for size, _ in parts])
 
 
 def first_order_meta_gradient(
@@ -206,5 +203,5 @@ def first_order_meta_gradient(
     >>> bool(np.linalg.norm(approximate - exact) > 0.1 * np.linalg.norm(exact))
     True
     """
-    value, gradient = replayed(maml.first_order, *checked_tasks(model, theta, tasks, alpha, steps))
-    return number(value), gradient
+    arguments = checked_tasks(model, theta, tasks, alpha, steps)
+    return value_and_gradient(maml.first_order, *arguments)

@@ -8,7 +8,7 @@ The mean is derived in ``derivations/3-meta-gradient.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,9 +21,9 @@ Array = np.ndarray[Any, Any]
 
 KEPT = 2**26  # bytes; what glibc's malloc keeps for the next call
 PART = 2**25  # bytes of a part's traces: half of KEPT, for temporaries come on top
-# Each part reads θ and adds up a gradient: its traces should be many times that, and its rows
-# enough to be worth NumPy's calls.
-THETAS, ROWS = 16, 64
+# Each part reads θ and adds up a gradient: its traces should be some times that (with less than 5
+# it takes a tenth longer), and its rows enough to be worth NumPy's calls.
+THETAS, ROWS = 6, 64
 
 
 @runtime_checkable
@@ -62,7 +62,10 @@ def in_parts(
 
 
 def parts_of(model: Any, theta: Array, S: Any, Q: Any, steps: int) -> int:
-    """How many parts these tasks are taken in."""
+    """How many parts these tasks are taken in; of one size, where that is not many more.
+
+    Parts of one size are replayed on the same memory.
+    """
     if theta.dtype.hasobject or not (offers(model, Foreseen) and S.x.ndim == Q.x.ndim == 3):
         return 1
     tasks, n, _ = S.x.shape
@@ -71,7 +74,8 @@ def parts_of(model: Any, theta: Array, S: Any, Q: Any, steps: int) -> int:
         return 1
     wanted = max(PART, THETAS * theta.nbytes)
     rows = max(model.rows(n)) if offers(model, Rowed) else n
-    return -(-tasks // max(wanted // each, -(-ROWS // rows)))
+    least = -(-tasks // max(wanted // each, -(-ROWS // rows)))
+    return next((n for n in range(least, 2 * least) if not tasks % n), least)
 
 
 def bounds(count: int, parts: int) -> Iterator[tuple[int, int]]:
@@ -79,12 +83,13 @@ def bounds(count: int, parts: int) -> Iterator[tuple[int, int]]:
     return pairwise(part * count // parts for part in range(parts + 1))
 
 
-def mean(results: Sequence[tuple[Any, Array]], sizes: Sequence[int]) -> tuple[Any, Array]:
-    """The mean over all tasks, from the means over each part."""
-    if len(results) == 1:
-        return results[0]
-    value, gradient = (
-        sum(n * result[i] for n, result in zip(sizes, results, strict=True)) / sum(sizes)
-        for i in (0, 1)
-    )  # (M5)
-    return value, np.asarray(gradient)
+def mean(results: Iterable[tuple[Any, Array]], sizes: Sequence[int]) -> tuple[Any, Array]:
+    """The mean over all tasks, from the means over each part, of which none is kept."""
+    if len(sizes) == 1:
+        (result,) = results
+        return result
+    value: Any = 0
+    gradient: Any = 0
+    for n, (of_part, slope) in zip(sizes, results, strict=True):
+        value, gradient = value + n * of_part, gradient + n * slope
+    return value / sum(sizes), gradient / sum(sizes)  # (M5)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..maml import Lifting, offers
+from ..maml import Lifting, Result, offers
+from .arguments import number
 from .models import identity, leaves, rebuilt
 from .own import Own
 from .recording import Unseen
@@ -40,6 +41,12 @@ def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
             return STORE.run(key, lambda: _function(core, own, *rest), arrays)
     with np.errstate(under="ignore"):  # a number too small to matter
         return _tuple(core(own, theta, *rest))
+
+
+def value_and_gradient(core: Any, model: Any, theta: Array, *rest: Any) -> Result:
+    """The results of such a core, the value as a Python number."""
+    value, gradient = replayed(core, model, theta, *rest)
+    return number(value), gradient
 
 
 def looked_at(model: Any) -> Any:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.alpha import checked_rates
 from ..engine.arguments import checked_tasks, number
-from ..engine.inner import Course, Stepped
+from ..engine.inner import Course, Stepped, checked_rates
 from ..engine.parts import in_parts, mean
-from ..engine.replayed import replayed
+from ..engine.replayed import replayed, value_and_gradient
 from ..maml import Model, Result, exact, value_after
 from ..weights.nothing import NOTHING
 from ..weights.rates import Rates
@@ -155,12 +154,9 @@ class Exact:
         core, (model, theta, S, Q, numbers, steps) = self._taken(
             exact, model, theta, tasks, alpha, steps
         )
-        results, sizes = [], []
-        for size, part in in_parts(model, theta, S, Q, steps):
-            value, gradient = replayed(core, model, theta, *part, numbers, steps)
-            results.append((number(value), gradient))
-            sizes.append(size)
-        return mean(results, sizes)
+        parts = list(in_parts(model, theta, S, Q, steps))
+        results = (value_and_gradient(core, model, theta, *b, numbers, steps) for _, b in parts)
+        return mean(results, [size for size, _ in parts])
 
     def value(self, model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> Any:
         """The value M alone.

@@ -202,16 +202,18 @@ def test_the_size_of_traces_by_hand():
     [
         (SIZES, 65, 10, 10, 5, "f4", 1),  # 1.02 MB a task: 65 fit
         (SIZES, 66, 10, 10, 5, "f4", 3),  # in parts of at most 32
-        (SIZES, 66, 10, 10, 5, "f8", 5),  # of at most 16
+        (SIZES, 66, 10, 10, 5, "f8", 6),  # of at most 16, which is 5, or 6 of one size
+        (SIZES, 67, 10, 10, 5, "f8", 5),  # a prime
         # 85 002 numbers of φ at each of 50 steps: one task takes 21 MB, but has 10 rows only
-        (SIZES, 16, 10, 10, 50, "f4", 3),
+        (SIZES, 17, 10, 10, 50, "f4", 3),
+        (SIZES, 16, 10, 10, 50, "f4", 4),  # of one size
         (SIZES, 128, 1, 10, 200, "f4", 2),  # 64 rows
         (SIZES, 129, 1, 10, 200, "f4", 3),
         (SIZES, 16, 10_000, 10, 50, "f4", 16),
         (SIZES, 16, 32, 10, 50, "f4", 8),
-        # θ alone has 23 MB, and every part would read it anew: 16 · 23.4 // 16.1
-        ((784, 2048, 2048, 20), 46, 20, 20, 5, "f4", 2),
-        ((784, 2048, 2048, 20), 47, 20, 20, 5, "f4", 3),
+        # θ alone has 23 MB, and every part would read it anew: 6 · 23.4 // 16.1
+        ((784, 2048, 2048, 20), 16, 20, 20, 5, "f4", 2),
+        ((784, 2048, 2048, 20), 17, 20, 20, 5, "f4", 3),
         # 4096 numbers of 4 bytes a task: 2¹² tasks just fit
         ((1, 1), 2**12, 1, 2**10, 0, "f4", 1),
         ((1, 1), 2**12 + 1, 1, 2**10, 0, "f4", 3),  # and then at most 2¹¹
@@ -275,4 +277,4 @@ def test_the_mean_of_parts_weighs_them():
     assert gradient.tolist() == [2, 4]
     assert parts.mean(results[:1], [2]) is results[0]
     with pytest.raises(ValueError, match=r"is (shorter|longer) than"):
-        parts.mean(results, [2])
+        parts.mean(results, [2, 1, 1])
