@@ -159,31 +159,6 @@ def first_order(model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: i
     return task_means(value, lam)
 
 
-def losses_along(
-    model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int
-) -> tuple[Any, ...]:
-    """The query losses after 0, 1, …, K inner steps."""
-    theta, S, Q = lifted(model, theta, S, Q)
-    seen = [model.value(theta, Q)]
-    for _ in range(steps):
-        theta = inner_loop(model, theta, S, alpha, 1)
-        seen.append(model.value(theta, Q))
-    return tuple(seen)
-
-
-def scores_along(
-    model: Any, theta: Array, S: Any, Q: Any, alpha: Any, steps: int
-) -> tuple[Any, ...]:
-    """What the model predicts for the query after 0, 1, …, K inner steps."""
-    theta, S, Q = lifted(model, theta, S, Q)
-    x = Q if offers(model, Lifting) else Q.x  # a batch that was looked at is not looked at again
-    seen = [model.predict(theta, x)]
-    for _ in range(steps):
-        theta = inner_loop(model, theta, S, alpha, 1)
-        seen.append(model.predict(theta, x))
-    return tuple(seen)
-
-
 def task_means(value: Any, lam: Any) -> Result:
     """Means over the task axis, if there is one; of the gradient a flat array."""
     if np.ndim(value):

@@ -158,7 +158,7 @@ FUNCTIONS = (
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"steps": -1}, ValueError, "steps is -1; want K >= 0"),
+        ({"steps": -1}, ValueError, "steps is -1; want an integer >= 0"),
         ({"steps": 1.0}, TypeError, "steps is 1.0; want an integer"),
         ({"steps": np.array(2.5)}, TypeError, "want an integer"),
         ({"steps": True}, TypeError, "steps is True"),

@@ -354,7 +354,7 @@ def test_divergence_says_cause_iteration_and_what_to_do(tmp_path, cause):
         ({"theta": np.where(np.arange(MODEL.size) == 5, np.nan, 0.0)}, r"theta\[5\] is nan; want"),
         ({"alpha": -0.1}, r"alpha is -0.1; want a finite number >= 0"),
         ({"alpha": np.nan}, "alpha is nan"),
-        ({"steps": -1}, "steps is -1; want K >= 0 inner steps"),
+        ({"steps": -1}, "steps is -1; want an integer >= 0"),
         ({"beta": np.inf}, "beta is inf"),
     ],
 )

@@ -1,7 +1,5 @@
 """The arguments that all calls share, each checked in one place: got, wanted, fix."""
 
-import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -9,13 +7,10 @@ import numpy as np
 from ..maml import Lifting, Model, offers
 from ..network.settings import as_count as as_count
 from ..network.settings import as_real as as_real
-from ..network.settings import is_integer
-from ..weights.numbers import NO_RING, as_numbers
-from .inner import checked_rates, varied
+from ..weights.numbers import as_numbers
+from .alpha import LARGEST, any_alpha
 
 Array = np.ndarray[Any, Any]
-
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:
@@ -34,10 +29,11 @@ def checked(model: Any, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tu
     else:
         theta = as_numbers(theta, "theta")
     theta = _row(theta)
-    steps = checked_steps(steps)
-    if type(alpha) is float or not varied(alpha):
-        return theta, *batches, checked_alpha(alpha, theta), steps
-    return theta, *batches, checked_rates(alpha, theta, model, steps), steps
+    if type(steps) is not int or steps < 0:
+        steps = checked_steps(steps)
+    if type(alpha) is not float or not 0 <= alpha <= LARGEST or theta.dtype.hasobject:
+        alpha = any_alpha(alpha, theta, model, steps)
+    return theta, *batches, alpha, steps
 
 
 def checked_theta(theta: Any) -> Array:
@@ -51,39 +47,9 @@ def _row(theta: Array) -> Array:
     return theta
 
 
-def checked_alpha(alpha: Any, theta: Array) -> Any:
-    """The inner learning rate as a Python float, in exact arithmetic as it is, or an error."""
-    if theta.dtype.hasobject:
-        return _in_ring(alpha, theta)
-    # A NumPy float64 scalar would promote float32 arrays.
-    number = alpha if type(alpha) is float else as_real("alpha", alpha, " >= 0, or rates")
-    if not 0 <= number <= LARGEST:
-        if not 0 <= number < math.inf:
-            raise ValueError(f"alpha is {alpha}; want a finite number >= 0")
-        if theta.dtype.char == "f":
-            raise ValueError(f"alpha is {alpha}, beyond theta's float32; want a smaller one")
-    return number
-
-
-def _in_ring(alpha: Any, theta: Array) -> Any:
-    ring = type(theta[0])
-    if isinstance(alpha, NO_RING):
-        raise TypeError(
-            f"alpha is {alpha!r:.80}, a {type(alpha).__name__}, and theta holds {ring.__name__}; "
-            "want an element of the same ring, e.g. Fraction(1, 10)"
-        )
-    return alpha
-
-
 def checked_steps(steps: Any) -> int:
     """The number of inner steps, or an error."""
-    if type(steps) is not int:
-        if not is_integer(steps):
-            raise TypeError(f"steps is {steps!r}; want an integer K >= 0")
-        steps = operator.index(steps)
-    if steps < 0:
-        raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
-    return steps
+    return as_count("steps", steps, 0)
 
 
 def number(value: Any) -> Any:

@@ -8,7 +8,6 @@ model that does, and α is 1. Derived in ``derivations/8-family.md``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from ..maml import Lifting, lifted, offers
 from ..weights.factored import Layered
 from ..weights.nothing import NOTHING
-from ..weights.rates import Blocks, Form, Rates, by_rates, factor, parsed
+from ..weights.rates import Form, Rates, by_rates, factor
 
 Array = np.ndarray[Any, Any]
 Pull = Callable[[Any, Any], tuple[Any, Any]]
@@ -187,47 +186,3 @@ class Stepped:
 def stepped(model: Any, alpha: Any) -> tuple[Any, Any]:
     """A model, and the α that the loops of `maml` take with it."""
     return (Stepped(model, *alpha), 1) if isinstance(alpha, Rates) else (model, alpha)
-
-
-def varied(alpha: Any) -> bool:
-    """Whether it is more than a number: a structure of rates, or a rule of the user's own."""
-    return isinstance(alpha, tuple | list | dict | np.ndarray | Rule)
-
-
-def for_steps(alpha: Any, steps: int) -> Any:
-    """The rates for so many steps: where each has its own, those of the last go on after it.
-
-    Examples
-    --------
-    >>> from numaml.engine.inner import for_steps
-    >>> for_steps([0.1, 0.2], 4), for_steps([0.1, 0.2], 1), for_steps(0.1, 4)
-    ([0.1, 0.2, 0.2, 0.2], [0.1], 0.1)
-    """
-    if isinstance(alpha, dict) and "rates" in alpha:
-        return {**alpha, "rates": for_steps(alpha["rates"], steps)}
-    each = alpha.get("steps") if isinstance(alpha, dict) else alpha
-    if not isinstance(each, list):
-        return alpha
-    return [*each[:steps], *each[-1:] * (steps - len(each))] or each[0]
-
-
-def checked_rates(alpha: Any, theta: Array, model: Any, steps: int) -> Rates:
-    """A structure of rates, or a rule of the user's own, as the loops take it; or an error."""
-    if not isinstance(alpha, Rule):
-        return parsed(alpha, theta, lambda: _blocks(model, theta), steps)
-    if not (is_dataclass(alpha) and vars(type(alpha))["__dataclass_params__"].frozen):
-        raise TypeError(
-            f"alpha is a {type(alpha).__name__} with a step; want a frozen dataclass, so that it "
-            "cannot change unseen"
-        )
-    return Rates(theta[:1], alpha)  # it has no rates
-
-
-def _blocks(model: Any, theta: Array) -> Blocks:
-    """Of every layer how long W and b are."""
-    if not hasattr(model, "unpack"):
-        raise TypeError(
-            f"alpha has an entry for each layer, and {type(model).__name__} has no unpack(theta) "
-            "-> [(W, b), …]; want one number, or an array (P,) laid out as theta"
-        )
-    return tuple((W.size, b.size) for W, b in model.unpack(theta))

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
+from ..engine.alpha import for_steps
 from ..engine.calls import first_order_meta_gradient, meta_gradient
-from ..engine.inner import for_steps
 from ..files.version import __version__
 from ..learning.learner import Learner
 from ..learning.outer import Source

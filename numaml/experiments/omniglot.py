@@ -14,8 +14,8 @@ from ..data import omniglot
 from ..data.fewshot import FewShot, split_classes
 from ..data.omniglot import Characters
 from ..data.tasks import Batch
+from ..engine.alpha import for_steps
 from ..engine.calls import adapt
-from ..engine.inner import for_steps
 from ..learning.evaluation import accuracies, mean_and_interval
 from ..network.convolution import ConvNet
 from ..network.mlp import MLP

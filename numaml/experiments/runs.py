@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.kept import kept_alpha
+from ..engine.alpha import kept_alpha
 from ..engine.shards import sharded
 from ..files.lock import locked
 from ..files.names import described, name_of

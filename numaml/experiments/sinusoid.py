@@ -11,8 +11,8 @@ import numpy as np
 
 from ..data.sinusoids import Sinusoids, sinusoid
 from ..data.tasks import Batch
+from ..engine.alpha import for_steps
 from ..engine.calls import adapt
-from ..engine.inner import for_steps
 from ..learning.evaluation import evaluate, mean_and_interval
 from ..network.mlp import MLP
 from .experiment import LEARNERS, Array, Row, Trained, Validator, steps_title

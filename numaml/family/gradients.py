@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.alpha import checked_rates
 from ..engine.arguments import checked_tasks, number
-from ..engine.inner import Course, Stepped, checked_rates
+from ..engine.inner import Course, Stepped
 from ..engine.parts import in_parts, mean
 from ..engine.replayed import replayed, value_and_gradient
 from ..maml import Model, Result, exact, value_after

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.arguments import checked_alpha, checked_steps, checked_theta
-from ..engine.inner import checked_rates, varied
+from ..engine.alpha import checked_alpha, checked_rates, varied
+from ..engine.arguments import checked_steps, checked_theta
 from ..weights.rates import Each, Entry, Form, Rates
 
 Array = np.ndarray[Any, Any]

@@ -10,7 +10,7 @@ from ..engine.arguments import checked_tasks
 from ..engine.inner import stepped
 from ..engine.parts import in_parts
 from ..engine.replayed import replayed
-from ..maml import Model, inner_loop, lifted, losses_along, scores_along
+from ..maml import Lifting, Model, inner_loop, lifted, offers
 
 Array = np.ndarray[Any, Any]
 
@@ -77,6 +77,31 @@ def accuracies(model: Any, theta: Array, tasks: Any, alpha: float, steps: int) -
     given = checked_tasks(model, theta, tasks, alpha, steps)
     y = _classes(tasks.query.y)
     return np.array([_share_right(y, scores) for scores in _along(scores_along, *given)])
+
+
+def losses_along(
+    model: Model, theta: Array, S: Any, Q: Any, alpha: Any, steps: int
+) -> tuple[Any, ...]:
+    """The query losses after 0, 1, …, K inner steps."""
+    theta, S, Q = lifted(model, theta, S, Q)
+    seen = [model.value(theta, Q)]
+    for _ in range(steps):
+        theta = inner_loop(model, theta, S, alpha, 1)
+        seen.append(model.value(theta, Q))
+    return tuple(seen)
+
+
+def scores_along(
+    model: Any, theta: Array, S: Any, Q: Any, alpha: Any, steps: int
+) -> tuple[Any, ...]:
+    """What the model predicts for the query after 0, 1, …, K inner steps."""
+    theta, S, Q = lifted(model, theta, S, Q)
+    x = Q if offers(model, Lifting) else Q.x  # a batch that was looked at is not looked at again
+    seen = [model.predict(theta, x)]
+    for _ in range(steps):
+        theta = inner_loop(model, theta, S, alpha, 1)
+        seen.append(model.predict(theta, x))
+    return tuple(seen)
 
 
 def _along(core: Any, model: Model, theta: Array, S: Any, Q: Any, *rest: Any) -> list[Array]:

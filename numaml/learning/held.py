@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data.grouped import Grouped, only
 from ..data.tasks import Batch, Tasks
-from ..engine.inner import for_steps, varied
+from ..engine.alpha import for_steps, varied
 from ..network.network import Network
 from .evaluation import adapted
 

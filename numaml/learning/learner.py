@@ -20,10 +20,9 @@ import numpy as np
 from ..data import given
 from ..data.scaling import Scaling
 from ..data.tasks import Batch
+from ..engine.alpha import checked_rates, for_steps, kept_alpha, varied
 from ..engine.arguments import checked_steps, checked_theta
 from ..engine.calls import adapt
-from ..engine.inner import checked_rates, for_steps, varied
-from ..engine.kept import kept_alpha
 from ..files.archive import archive, arrays_of, text_of
 from ..files.own import open_given
 from ..network.convolution import ConvNet

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.alpha import checked_rates, kept_alpha, varied
 from ..engine.arguments import as_count, as_real, checked_steps, checked_theta
 from ..engine.calls import meta_gradient
-from ..engine.inner import Rule, Scheduled, checked_rates, varied
-from ..engine.kept import kept_alpha
+from ..engine.inner import Rule, Scheduled
 from ..files.lock import locked
 from ..files.names import described, name_of
 from ..files.own import check_own

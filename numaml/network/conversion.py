@@ -1,5 +1,6 @@
-"""Arrays of other dtypes than θ's: converted or refused, with nothing lost."""
+"""Arrays of other dtypes than θ's, or for all tasks at once: made to fit or refused."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,28 @@ def _check_integers(array: Array, dtype: np.dtype[Any], name: str) -> None:
             f"{name}{list(where)} is {array[where]}, and {dtype} tells integers up to {whole} "
             f"apart; subtract what all have in common, or take {name} or theta in float64"
         )
+
+
+def for_tasks(
+    array: Array, shape: tuple[int, ...], own: int, name: str, what: str, beside: Array
+) -> Array:
+    """An array of this shape, or of its ``own`` last axes, to serve all tasks."""
+    if array.shape not in (shape, shape[len(shape) - own :]):
+        raise ValueError(
+            f"{name} has shape {array.shape}; {what} of {beside.shape} wants {shape}, or "
+            f"{shape[len(shape) - own :]} for all tasks"
+        )
+    return np.broadcast_to(array, shape)
+
+
+def for_each(batches: Sequence[Any], leads: set[tuple[int, ...]]) -> list[Any]:
+    """Batches (x, y) with these task axes, or without any, with the same in all."""
+    if len(leads) > 1:
+        shapes = ", ".join(str(batch.x.shape) for batch in batches)
+        raise ValueError(f"x has shapes {shapes}; want the same number of tasks in all")
+    (lead,) = leads
+    return [
+        batch if batch.x.ndim > 2
+        else batch._make(np.broadcast_to(array, lead + array.shape) for array in batch)
+        for batch in batches
+    ]  # fmt: skip

@@ -7,8 +7,9 @@ import numpy as np
 
 from ..weights.numbers import as_numbers, check_numbers
 from ..weights.refusals import plain
-from .conversion import converted
+from .conversion import converted, for_each, for_tasks
 from .losses import OF_CLASSES, target_width
+from .normalisation import check_norm
 
 Array = np.ndarray[Any, Any]
 
@@ -41,11 +42,8 @@ def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
 
 def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
     """A batch whose shapes, dtypes and classes fit θ and the network."""
-    if model.norm and theta.dtype.hasobject:
-        raise TypeError(
-            f"theta has dtype object and norm is {model.norm!r}; want floating-point theta: the "
-            "square root in a normalisation has no exact value"
-        )
+    if model.norm:
+        check_norm(model.norm, theta.dtype)
     try:
         x, y = batch.x, batch.y
     except AttributeError:
@@ -60,18 +58,8 @@ def as_rows(batch: Any, theta: Array, model: Any) -> Rows:
 
 def alike(batches: list[Rows]) -> list[Rows]:
     """Batches with the same task axes: one that all tasks share is seen once by each."""
-    if len({batch.x.shape[:-2] for batch in batches}) < 2:
-        return batches
-    leads = {batch.x.shape[:-2] for batch in batches} - {()}
-    if len(leads) > 1:
-        shapes = ", ".join(str(batch.x.shape) for batch in batches)
-        raise ValueError(f"x has shapes {shapes}; want the same number of tasks in all")
-    (lead,) = leads
-    return [
-        batch if batch.x.ndim > 2
-        else Rows(*(np.broadcast_to(array, lead + array.shape) for array in batch))
-        for batch in batches
-    ]  # fmt: skip
+    leads = {batch.x.shape[:-2] for batch in batches}
+    return batches if len(leads) < 2 else for_each(batches, leads - {()})
 
 
 def as_inputs(x: Any, theta: Array, model: Any) -> Array:
@@ -87,42 +75,20 @@ def as_inputs(x: Any, theta: Array, model: Any) -> Array:
     return for_tasks(x, (*theta.shape[:-1], *x.shape[-2:]), 2, "x", "theta", theta)
 
 
-def not_alone(x: Array, model: Any) -> Array:
-    """x, if a prediction can depend on it."""
-    if model.norm == "batch" and 1 in model.rows(x.shape[-2])[:-1]:
-        raise ValueError(
-            "x has one row, and norm='batch' maps a row that is alone to the same numbers whatever "
-            "it is; take more rows together, or norm='layer'"
-        )
-    return x
-
-
 def as_targets(y: Any, x: Array, sizes: Sequence[int], loss: str) -> Array:
     """y as the loss wants it, with the task axes of x."""
     if loss in OF_CLASSES:
-        return for_tasks(_as_classes(y, sizes), x.shape[:-1], 1, "y", loss, x)
-    y, shape = as_dtype(y, x.dtype, "y"), (*x.shape[:-1], target_width(loss, sizes[-1]))
-    return for_tasks(y, shape, 2, "y", loss, x)
+        y, shape, own = _as_classes(y, sizes), x.shape[:-1], 1
+    else:
+        width, own = target_width(loss, sizes[-1]), 2
+        y, shape = as_dtype(y, x.dtype, "y"), (*x.shape[:-1], width)
+    return y if y.shape == shape else for_tasks(y, shape, own, "y", loss, x)
 
 
 def as_direction(v: Any, theta: Array, lead: tuple[int, ...], sizes: Sequence[int]) -> Array:
     """v for a Hessian-vector product: like θ, one row per task."""
     v = as_dtype(as_vector(v, theta.shape[-1], sizes, "v"), theta.dtype, "v")
     return for_tasks(v, (*lead, theta.shape[-1]), 1, "v", "theta", theta) if lead else v
-
-
-def for_tasks(
-    array: Array, shape: tuple[int, ...], own: int, name: str, what: str, beside: Array
-) -> Array:
-    """An array of this shape, or of its ``own`` last axes, to serve all tasks."""
-    if array.shape == shape:
-        return array
-    if array.shape != shape[len(shape) - own :]:
-        raise ValueError(
-            f"{name} has shape {array.shape}; {what} of {beside.shape} wants {shape}, or "
-            f"{shape[len(shape) - own :]} for all tasks"
-        )
-    return np.broadcast_to(array, shape)
 
 
 def _as_classes(y: Any, sizes: Sequence[int]) -> Array:

@@ -1,38 +1,35 @@
 """What all networks share: layers, loss, and the four passes put together.
 
-The passes stand in ``passes.py``, what is known of activations, losses and normalisation each in a
-file of its own.
+The passes stand in ``passes.py``, what is known of θ, activations, losses and normalisation each in
+a file of its own.
 """
 
-from __future__ import annotations  # numpy.random is named, not loaded: 8 ms of the import
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..weights.factored import Outer, Vector, gradient, layers_of, lift
 from ..weights.numbers import check_numbers
-from ..weights.theta import Array, Layers, Shapes, pack, size, unpack
-from . import inputs, settings
-from .activations import ACTIVATIONS, GAINS, Activation
+from ..weights.theta import Array
+from . import inputs
+from .activations import ACTIVATIONS, Activation
 from .inputs import Lifted, Rows
 from .losses import LOSSES
-from .normalisation import NORMS, centred
+from .normalisation import NORMS, centred, not_alone
+from .parameters import Parameters
 from .passes import Plain, backward, forward, r_backward, r_forward
 
 
-class Network:
+class Network(Parameters):
     """A loss of layers ``z_l = N(h_{l-1} W_l) + b_l``, ``h_l = s(z_l)``, without state.
 
     It has of each layer the width and the shape of its matrix, and an activation, a loss and a
     normalisation, as `numaml.MLP` explains them.
     """
 
-    sizes: tuple[int, ...]  # numbers of an example in every layer, (n_in, …, n_out)
-    shapes: Shapes  # of every layer's W
-    activation: str | Activation
     loss: str
     norm: str | None
 
@@ -45,87 +42,9 @@ class Network:
         """
         return (n,) * len(self.shapes)
 
-    @cached_property
-    def size(self) -> int:
-        """Length P of theta."""
-        return size(self.shapes)
-
     @property
     def _activation(self) -> Activation:
         return ACTIVATIONS[self.activation] if isinstance(self.activation, str) else self.activation
-
-    def init(self, rng: np.random.Generator | int, dtype: Any = np.float64) -> Array:
-        """Random theta (P,): W ~ N(0, g/n_in), g = 2 for relu and 1 otherwise; b = 0.
-
-        Parameters
-        ----------
-        rng : numpy Generator or int
-            Where the numbers come from, or a seed.
-        dtype : dtype
-            float32, float64 or complex128; the same numbers, rounded.
-
-        Returns
-        -------
-        theta : (P,) array
-
-        References
-        ----------
-        He et al. 2015, "Delving Deep into Rectifiers", equation 10 (relu).
-
-        Examples
-        --------
-        >>> import numaml
-        >>> numaml.MLP((3, 4, 2)).init(0).shape
-        (26,)
-        """
-        settings.check_inexact(dtype)
-        rng = np.random.default_rng(rng)
-        gain = GAINS.get(self.activation, 1) if isinstance(self.activation, str) else 1
-        theta = np.zeros(self.size)
-        for W, _ in self.unpack(theta):
-            W[...] = rng.normal(0, np.sqrt(gain / W.shape[0]), W.shape)
-        return theta.astype(dtype)
-
-    def unpack(self, theta: Array) -> Layers:
-        """Views ``[(W, b), …]`` into theta, W (…, n_in, n_out) and b (…, n_out); nothing is copied.
-
-        Parameters
-        ----------
-        theta : (…, P) array
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the dtype or the last axis is wrong.
-
-        Examples
-        --------
-        >>> import numaml
-        >>> model = numaml.MLP((3, 4, 2))
-        >>> theta = model.init(0)
-        >>> [(W.shape, b.shape) for W, b in model.unpack(theta)]
-        [((3, 4), (4,)), ((4, 2), (2,))]
-        >>> bool((model.pack(model.unpack(theta)) == theta).all())
-        True
-        """
-        return unpack(inputs.as_vector(theta, self.size, self.sizes), self.shapes)
-
-    def pack(self, layers: Sequence[tuple[Any, Any]]) -> Array:
-        """Theta (…, P) from ``[(W, b), …]``, the inverse of `unpack`.
-
-        Parameters
-        ----------
-        layers : sequence of (W, b)
-            Blocks of exactly the shapes (…, n_in, n_out) and (…, n_out), the same task axes in
-            front of all.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a block has any other shape (nothing is broadcast or transposed) or dtype.
-        """
-        theta = pack(settings.as_layers(layers, self.shapes, self.sizes))
-        return inputs.as_vector(theta, self.size, self.sizes)
 
     def predict(self, theta: Any, x: Array) -> Array:
         """Output u (…, n, n_out) of the network: scores before softmax for "cross_entropy".
@@ -152,7 +71,7 @@ class Network:
         if isinstance(x, Lifted):
             return self._output(theta, x.x)
         theta = inputs.as_vector(theta, self.size, self.sizes)
-        x = inputs.not_alone(inputs.as_inputs(x, theta, self), self)
+        x = not_alone(inputs.as_inputs(x, theta, self), self)
         check_numbers(x, "x")
         return self._output(theta, self._input(x))
 
@@ -250,7 +169,7 @@ class Network:
         theta, *rows = self._rows(theta, batches)
         if self.norm == "batch":
             for batch in rows:
-                inputs.not_alone(batch.x, self)
+                not_alone(batch.x, self)
         return theta, *rows
 
     def lift(self, theta: Any, *batches: Any) -> tuple[Any, ...]:

@@ -73,3 +73,22 @@ def centred(x: Array) -> Array:
 
 
 NORMS: dict[str | None, Norm] = {None: Plain, "batch": over_examples, "layer": over_features}
+
+
+def check_norm(norm: str, dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that have no square root."""
+    if dtype.hasobject:
+        raise TypeError(
+            f"theta has dtype object and norm is {norm!r}; want floating-point theta: the "
+            "square root in a normalisation has no exact value"
+        )
+
+
+def not_alone(x: Array, model: Any) -> Array:
+    """x, if a prediction can depend on it."""
+    if model.norm == "batch" and 1 in model.rows(x.shape[-2])[:-1]:
+        raise ValueError(
+            "x has one row, and norm='batch' maps a row that is alone to the same numbers whatever "
+            "it is; take more rows together, or norm='layer'"
+        )
+    return x

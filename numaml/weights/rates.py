@@ -18,7 +18,7 @@ from .factored import Factored, Layered
 from .nothing import NOTHING
 from .numbers import NO_RING, as_numbers
 from .refusals import plain, refuse_kinds
-from .scalars import as_real
+from .scalars import as_real, in_ring
 from .theta import Array
 
 WANT = (
@@ -141,16 +141,9 @@ class _Reader:
         return self.count - len(values)
 
     def place(self, value: Any, name: str) -> int:
-        if not self.theta.dtype.hasobject:
-            value = _number(value, name)
-        elif isinstance(value, NO_RING):
-            ring = type(self.theta[0]).__name__
-            raise TypeError(
-                f"{name} is {value!r}, a {type(value).__name__}, and theta holds {ring}; want an "
-                "element of the same ring, e.g. Fraction(1, 10)"
-            )
-        one = np.empty(1, object if self.theta.dtype.hasobject else float)
-        one[0] = value
+        exact = self.theta.dtype.hasobject
+        one = np.empty(1, object if exact else float)
+        one[0] = in_ring(name, value, self.theta) if exact else _number(value, name)
         return self.add(one)
 
     def entry(self, alpha: Any, inside: str = "") -> Entry:

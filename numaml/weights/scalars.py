@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .numbers import NO_RING
+
 
 def is_integer(got: Any) -> bool:
     """Whether it is one whole number: neither True nor an array, of Python or of NumPy."""
@@ -35,3 +37,13 @@ def as_real(name: str, got: Any, limit: str = "", meant: str = "") -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} is {str(got)[:80]}; want {meant or 'a finite number'}{limit}")
     return number
+
+
+def in_ring(name: str, got: Any, theta: Any) -> Any:
+    """An element of the ring that θ's numbers are of."""
+    if isinstance(got, NO_RING):
+        raise TypeError(
+            f"{name} is {got!r:.80}, a {type(got).__name__}, and theta holds "
+            f"{type(theta[0]).__name__}; want an element of the same ring, e.g. Fraction(1, 10)"
+        )
+    return got

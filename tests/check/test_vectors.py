@@ -18,7 +18,7 @@ import pytest
 import numaml
 from numaml.check import answers as judge
 from numaml.command import main as cli
-from numaml.network import inputs
+from numaml.network import network
 
 PACKAGE = Path(numaml.__file__).parent
 ROOT = PACKAGE.parent
@@ -81,7 +81,7 @@ def as_json(answer):
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """A row alone under batch norm is refused by calls; its mathematics is among the vectors."""
-    monkeypatch.setattr(inputs, "not_alone", lambda x, model: x)
+    monkeypatch.setattr(network, "not_alone", lambda x, model: x)
 
 
 @pytest.fixture

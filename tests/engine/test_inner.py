@@ -62,7 +62,7 @@ def test_adapted_parameters_step_by_step(handled, name):
     """Against steps written out, with the gradients of `linearize`."""
     case = CASES[None]
     alpha = structures(case.model.size)[name]
-    rates = engine.inner.checked_rates(alpha, case.theta, case.model, STEPS)
+    rates = engine.alpha.checked_rates(alpha, case.theta, case.model, STEPS)
     m, p = (0 if i is None else rates.values[i] for i in (rates.form.momentum, rates.form.pull))
     phi, u = case.theta, 0
     for k in range(STEPS):
@@ -110,7 +110,7 @@ def test_the_gradient_in_exact_arithmetic(handled, draw, a, activation, name):
     rng, model = np.random.default_rng(2), numaml.MLP((1, 2, 1), activation)
     theta, tasks = draw(rng, model.size), tasks_of(draw, rng, (), 1, 1)
     alpha = exact_structures(a)[name]
-    rates = engine.inner.checked_rates(alpha, theta, model, 2)
+    rates = engine.alpha.checked_rates(alpha, theta, model, 2)
     want = dual_gradient(lambda point: true_value(model, point, tasks, rates), theta)
     value, got = numaml.meta_gradient(model, theta, tasks, alpha, 2)
     assert value == numaml.meta_value(model, theta, tasks, alpha, 2)
@@ -146,7 +146,7 @@ def test_what_no_step_moves_has_no_copy_and_no_products_of_its_own(monkeypatch):
     case = CASES[None]
     model, seen = case.model, []
     alpha = (None, None, 0.3)
-    rates = engine.inner.checked_rates(alpha, case.theta, model, STEPS)
+    rates = engine.alpha.checked_rates(alpha, case.theta, model, STEPS)
     stepped, one = engine.inner.stepped(model, rates)
     phi, course, _ = stepped.lift(*model.checked(case.theta, case.tasks.support, case.tasks.query))
     for _ in range(STEPS):

@@ -60,7 +60,7 @@ def test_against_jax(seed, monkeypatch):
     model, steps = case.model, max(1, case.steps)
     alpha = structure(rng, len(model.shapes), model.size, steps)
     weights = tuple(rng.uniform(-1, 1, steps + 1)) if rng.random() < 0.5 else None
-    rates = engine.inner.checked_rates(alpha, case.theta, model, steps)
+    rates = engine.alpha.checked_rates(alpha, case.theta, model, steps)
     where, (m, p) = places(rates, model.shapes), (rates.form.momentum, rates.form.pull)
     loss = oracle.losses(case)[0]
     v = weights or (0,) * steps + (1,)

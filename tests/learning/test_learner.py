@@ -149,7 +149,7 @@ BAD = {
     "rates for other layers": (lambda: regression(alpha=(0.1,)), "1 entries, and the model 2"),
     "rates for other steps": (lambda: regression(alpha=[0.1] * 6), "6 steps; steps is 7"),
     "rates for another theta": (lambda: regression(alpha=np.ones(3)), r"shape \(3,\) and theta"),
-    "steps negative": (lambda: regression(steps=-1), "steps is -1; want K >= 0 inner steps"),
+    "steps negative": (lambda: regression(steps=-1), "steps is -1; want an integer >= 0"),
     "steps without end": (lambda: regression(steps=10**9), "want an integer from 0 to 28551"),
     "steps 1.5": (lambda: regression(steps=1.5), "steps is 1.5; want an integer"),
     "scale zero": (

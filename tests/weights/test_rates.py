@@ -7,6 +7,7 @@ import pytest
 
 import numaml
 from numaml.engine import inner
+from numaml.engine.alpha import checked_rates
 from numaml.weights.rates import Each, described
 
 MODEL = numaml.MLP((2, 3, 1))
@@ -51,16 +52,16 @@ def test_a_structure_means_what_it_says_also_after_json(alpha, steps, kept, want
     back = json.loads(json.dumps(kept))
     assert described(back) == kept
     for one in (alpha, back):
-        rates = inner.checked_rates(one, THETA, MODEL, steps)
+        rates = checked_rates(one, THETA, MODEL, steps)
         got = [multiplied_out(rates, k) for k in range(steps)]
         np.testing.assert_array_equal(got, want)
 
 
 def test_a_rate_is_kept_once_however_often_it_is_used():
-    form = inner.checked_rates((0.1, 0.2), THETA, MODEL, 5)
+    form = checked_rates((0.1, 0.2), THETA, MODEL, 5)
     assert form.values.tolist() == [0.1, 0.2]
     assert len(set(form.form.steps)) == 1
-    whole = inner.checked_rates({"parameters": 0.1}, THETA, MODEL, 3)
+    whole = checked_rates({"parameters": 0.1}, THETA, MODEL, 3)
     assert whole.form.steps == (Each(0, MODEL.size),) * 3
 
 
