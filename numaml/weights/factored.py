@@ -3,7 +3,7 @@
 A step along the gradient of an affine layer adds hᵀc to its weight, a matrix whose rank is at most
 the number of examples. Adapted weights and adjoints are kept as such sums. The passes and the two
 loops ask of a weight four things, and a NumPy array has them all: ``h @ W`` going forward and
-``c @ W.mT`` going backward, ``W - alpha * G`` for a step, and ``W.mean(0)`` over the tasks at the
+``c @ W.mT`` going backward, ``W - alpha * G`` for a step, and ``W.sum(0)`` over the tasks at the
 end. Derived in ``derivations/6-fast-weights.md``.
 """
 
@@ -93,15 +93,14 @@ class Factored:
             total = _plus(total, U.mT @ V)
         return total
 
-    def mean(self, axis: int) -> Any:
-        """Mean over the task axis; of the pairs as products over all tasks and examples."""
-        total = None if self.base is None else np.add.reduce(self.base, axis) / len(self.base)
+    def sum(self, axis: int) -> Any:
+        """Sum over the task axis; of the pairs as products over all tasks and examples."""
+        total = None if self.base is None else np.add.reduce(self.base, axis)
         pairs = [(U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1])) for U, V in self.pairs]
         few = _at_once(*pairs[0]) if pairs else 1
         for i in range(0, len(pairs), few):
             U, V = _stacked(pairs[i : i + few], 0) if few > 1 else pairs[i]
-            term = U.T @ (V / len(self.pairs[0][1]))  # (W3)
-            total = term if total is None else total + term
+            total = _plus(total, U.T @ V)  # (W3)
         return total
 
 
@@ -131,8 +130,8 @@ class Layered:
 
     def mean(self, axis: int) -> Array:
         """Mean over the task axis, as a flat array."""
-        means = [(W.mean(axis), np.add.reduce(b, axis) / len(b)) for W, b in self.layers]
-        return pack([(W, b[0]) for W, b in means])
+        sums = [(W.sum(axis), np.add.reduce(b, axis)[0]) for W, b in self.layers]
+        return pack(sums) / len(self.layers[0][1])  # (W3)
 
     def flat(self) -> Array:
         """All of it as one array, the weights multiplied out."""
