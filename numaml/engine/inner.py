@@ -7,7 +7,7 @@ model that does, and α is 1. Derived in ``derivations/8-family.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -100,18 +100,19 @@ class Descent:
                 bars += by_rates(place, carried, w, blocks)
         self.bars = [*(self.bars or ()), *bars]
 
-    def slopes(self) -> Array:
-        """By every rate the derivative of the mean over tasks of λ_K's loss."""
-        totals: dict[Any, Any] = {}
-        for place, one in self.bars or ():
-            totals[place] = totals[place] + one if place in totals else one
-        found, stop = [np.zeros(0, self.values.dtype)], 0
-        for place in sorted(totals, key=lambda one: one if isinstance(one, int) else one.start):
-            start, end = (place, place + 1) if isinstance(place, int) else place
-            found.append(np.zeros(start - stop, self.values.dtype))  # what does nothing
-            found.append(-1 * _task_mean(totals[place], isinstance(place, int)))
-            stop = end
-        return np.concatenate([*found, np.zeros(len(self.values) - stop, self.values.dtype)])
+
+def slopes(bars: Iterable[tuple[Any, Any]], values: Array) -> Array:
+    """By every rate the derivative of the mean over tasks of λ_K's loss, from what was noted."""
+    totals: dict[Any, Any] = {}
+    for place, one in bars:
+        totals[place] = totals[place] + one if place in totals else one
+    found, stop = [np.zeros(0, values.dtype)], 0
+    for place in sorted(totals, key=lambda one: one if isinstance(one, int) else one.start):
+        start, end = (place, place + 1) if isinstance(place, int) else place
+        found.append(np.zeros(start - stop, values.dtype))  # what does nothing
+        found.append(-1 * _task_mean(totals[place], isinstance(place, int)))
+        stop = end
+    return np.concatenate([*found, np.zeros(len(values) - stop, values.dtype)])
 
 
 def _task_mean(total: Any, single: bool) -> Array:

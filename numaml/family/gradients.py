@@ -10,12 +10,12 @@ import numpy as np
 
 from ..engine.alpha import checked_rates
 from ..engine.arguments import checked_tasks, number
-from ..engine.inner import Course, Stepped
+from ..engine.inner import Course, Stepped, slopes
 from ..engine.parts import in_parts, mean
 from ..engine.replayed import replayed, value_and_gradient
-from ..maml import Model, Result, exact, value_after
+from ..maml import Model, Result, exact, lifted, value_after
 from ..weights.nothing import NOTHING
-from ..weights.rates import Rates
+from ..weights.rates import Rates, by_rates
 from .joint import apart
 from .schedules import MultiStep, checked_weights
 
@@ -53,6 +53,35 @@ class Summed(Stepped):
         return value, vector, lambda lam: back(lam) - (v * q if v is not None else q)  # (G5)
 
 
+class Noting:
+    """A model whose products note on their way what one rate for all steps does: ⟨g_k, λ_{k+1}⟩."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.bars = model, list[tuple[Any, Any]]()
+
+    def lift(self, theta: Array, *batches: Any) -> tuple[Any, ...]:
+        """As the model's own."""
+        return lifted(self.model, theta, *batches)
+
+    def checked(self, theta: Array, *batches: Any) -> tuple[Any, ...]:
+        """As they are."""
+        return theta, *batches
+
+    def value(self, theta: Any, batch: Any) -> Any:
+        """The model's own."""
+        return self.model.value(theta, batch)
+
+    def linearize(self, theta: Any, batch: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
+        """The model's own."""
+        value, g, hvp = self.model.linearize(theta, batch)
+
+        def noted(lam: Any) -> Any:
+            self.bars += by_rates(0, g, lam, ())  # (G4)
+            return hvp(lam)
+
+        return value, g, noted
+
+
 @dataclass(frozen=True)
 class Core:
     """A core for `replayed`: what a call is besides the numbers that it is a function of."""
@@ -67,22 +96,33 @@ class Core:
     def __name__(self) -> str:
         return f"{self.function.__name__} of the family"
 
+    @property
+    def as_it_is(self) -> bool:
+        """Whether it is MAML with one rate for all, whose own loop passes all there is to learn."""
+        form = self.form
+        one = set(form.steps) == {0} and form.momentum is form.pull is None
+        return one and self.learned and self.curved and sum(self.weighted) == 1
+
     def __call__(self, model: Any, theta: Array, S: Any, Q: Any, numbers: Array, steps: int) -> Any:
         """The value, and the gradient by θ and, learned, by the multiples of the rates."""
         count = len(self.weighted)
         rates, weights = numbers[:-count], numbers[-count:]
         v = [weights[k, ...] if there else None for k, there in enumerate(self.weighted)]
-        multiples = None
         if self.learned:
             first, multiples = rates[: len(rates) // 2], rates[len(rates) // 2 :]
             rates = first * multiples
+        if self.function is exact and self.as_it_is:
+            noting = Noting(model)
+            value, gradient = exact(noting, theta, S, Q, rates[0, ...], steps)
+            gradient = np.concatenate([gradient, first * slopes(noting.bars, rates)])
+            return v[-1] * value, v[-1] * gradient
         inner = Summed(model, rates, self.form, v, self.curved)
         inner.noting = self.learned and self.function is exact
         found = self.function(inner, theta, S, Q, 1, steps)
         if not inner.noting:
             return found
         value, gradient = found
-        return value, np.concatenate([gradient, first * inner.rule.slopes()])
+        return value, np.concatenate([gradient, first * slopes(inner.rule.bars or (), rates)])
 
 
 @dataclass(frozen=True)

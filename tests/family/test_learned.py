@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import numaml
 from numaml import engine, family
 from numaml.check import Mod, complex_step, dual_gradient, relative_error
+from numaml.family import gradients
 
 from ..cases import build
 from ..engine.test_inner import NAMES, STEPS, structures
@@ -43,6 +45,47 @@ def test_the_gradient_by_theta_and_rates(handled, name):
     again, same = family.Exact(weights=WEIGHTS)(CASE.model, theta, CASE.tasks, rates, STEPS)
     assert again == pytest.approx(value, rel=1e-14)
     assert relative_error(same, slope[: CASE.model.size]) < EXACT
+
+
+def test_one_rate_takes_the_loop_of_maml(handled, monkeypatch):
+    """And comes to what the family's own steps come to, whatever the last loss weighs."""
+    start = family.joined(CASE.model, CASE.theta, 0.3, STEPS) + 0.1
+    found = []
+    for weights in (None, (0, 0, 0, 2.5), (0, 1e-300, 0, 1)):
+        gradient = family.Exact(learned=True, weights=weights)
+        found.append(gradient(CASE.model, start, CASE.tasks, 0.3, STEPS))
+    with monkeypatch.context() as patch:
+        patch.setattr(gradients.Core, "as_it_is", False)
+        engine.replaying(engine.replaying(False))  # and forget what was recorded
+        value, slope = family.Exact(learned=True)(CASE.model, start, CASE.tasks, 0.3, STEPS)
+    for factor, (got, vector) in zip((1, 2.5, 1), found, strict=True):
+        assert got == pytest.approx(factor * value, rel=1e-14)
+        assert relative_error(vector, factor * slope) < EXACT
+    engine.replaying(engine.replaying(False))
+
+
+def test_one_rate_over_the_field_and_of_a_model_of_ones_own():
+    """M = (φ_2 − y)² for L_S = (φ − x)²/2 has M's derivative by α in closed form."""
+
+    class Own:
+        size = 1
+
+        def value(self, theta, batch):
+            return ((theta - batch) * (theta - batch) / 2)[0]
+
+        def linearize(self, theta, batch):
+            return self.value(theta, batch), theta - batch, lambda v: v
+
+    theta, x, y, a, m = (np.array([Mod(n)], object) for n in (5, 7, 11, 3, 2))
+    gradient = family.Exact(learned=True)
+    joint = np.concatenate([theta, m])
+    value, slope = gradient(Own(), joint, SimpleNamespace(support=x, query=y), a[0], 2)
+    r, one = a[0] * m[0], Mod(1)
+    phi = x + (one - r) * (one - r) * (theta - x)
+    assert value == ((phi - y) * (phi - y) / 2)[0]
+    lam = (phi - y)[0]
+    assert slope[0] == (one - r) * (one - r) * lam
+    assert slope[1] == -2 * a[0] * (one - r) * (theta - x)[0] * lam
 
 
 def test_over_the_field(handled):
