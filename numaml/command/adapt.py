@@ -129,7 +129,7 @@ def predictions(
         _x(learner, support, features), _y(learner, support, targets),
         _x(learner, query, features), _true(learner, query, targets), targets,
     )  # fmt: skip
-    said = [f"α {learner.alpha}, {learner.steps if steps is None else steps} inner steps"]
+    said = [f"α {cut(str(learner.alpha))}, {learner.steps if steps is None else steps} inner steps"]
     said += _outside(learner, support.path, data.x) + _outside(learner, query.path, data.x_query)
     found: dict[str, Array] = {}
     for number, one in enumerate(tasks):

@@ -175,7 +175,7 @@ class Learner:
         if not np.isfinite(phi).all():
             raise FloatingPointError(
                 f"adaptation ran away: phi is not finite after {steps} steps with alpha = "
-                f"{self.alpha}; take fewer steps, or look for outliers in the support set"
+                f"{self.alpha!s:.200}; take fewer steps, or look for outliers in the support set"
             )
         return Adapted(self, phi, flat)
 

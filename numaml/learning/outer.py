@@ -331,7 +331,11 @@ def _cause(state: State, model: Model, tasks: Any, value: Any, slope: Array) -> 
 
 
 def _rates(state: State) -> str:
-    return "(" + ", ".join(f"{n} = {state.settings[n]}" for n in ("alpha", "beta", "steps")) + ")"
+    return (
+        "("
+        + ", ".join(f"{n} = {state.settings[n]!s:.200}" for n in ("alpha", "beta", "steps"))
+        + ")"
+    )
 
 
 def _start(theta: Any, model: Any, alpha: Any, steps: Any) -> Array:
