@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..network.settings import as_count
-from .tasks import Batch, Tasks
+from .tasks import Tasks, trusted
 
 Array = np.ndarray[Any, Any]
 
@@ -75,4 +75,4 @@ class Sinusoids:
         x = rng.uniform(-5.0, 5.0, (self.tasks, self.shots + self.queries, 1))
         y = sinusoid(amplitude, phase, x)
         shots = self.shots
-        return Tasks(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
+        return Tasks(trusted(x[:, :shots], y[:, :shots]), trusted(x[:, shots:], y[:, shots:]))

@@ -70,6 +70,14 @@ class Batch:
         object.__setattr__(self, "y", y)
 
 
+def trusted(x: Array, y: Array) -> Batch:
+    """A batch of finite numbers that fit each other; nobody looks at them again."""
+    batch = object.__new__(Batch)
+    object.__setattr__(batch, "x", x)
+    object.__setattr__(batch, "y", y)
+    return batch
+
+
 @dataclass(frozen=True, eq=False)
 class Tasks:
     """Support and query sets of one task, or of T tasks along the same leading axis.

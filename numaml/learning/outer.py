@@ -67,11 +67,16 @@ def adam(theta: Array, gradient: Array, moments: Moments, beta: float) -> tuple[
         if moment.shape != theta.shape:
             raise ValueError(f"moments.{name} has shape {moment.shape}, and theta {theta.shape}")
     with np.errstate(under="ignore"):  # squares of small numbers, whatever the caller's state
-        first = 0.9 * moments.first + 0.1 * gradient
-        second = 0.999 * moments.second + 0.001 * (gradient * gradient)
-        t = moments.steps + 1
-        rate = beta * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)
-        theta = theta - rate * first / (np.sqrt(second) + 1e-8)  # (O1)
+        return _adam(theta, gradient, moments, beta)
+
+
+def _adam(theta: Array, gradient: Array, moments: Moments, beta: float) -> tuple[Array, Moments]:
+    """`adam`, of what was looked at before."""
+    first = 0.9 * moments.first + 0.1 * gradient
+    second = 0.999 * moments.second + 0.001 * (gradient * gradient)
+    t = moments.steps + 1
+    rate = beta * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)
+    theta = theta - rate * first / (np.sqrt(second) + 1e-8)  # (O1)
     return theta, Moments(first, second, t)
 
 
@@ -199,10 +204,10 @@ def train(
     theta, iterations = _start(theta, model, alpha, steps), as_count("iterations", iterations, 0)
     settings = _numbers(theta, alpha, steps, beta, every) | _extras(decay, iterations, limit, outer)
     settings |= _parties(model, gradient, outer, validate, source, folder, resume)
-    state = State(theta, np.random.default_rng(rng), settings=settings)
+    state, at = State(theta, np.random.default_rng(rng), settings=settings), _at(outer or gradient)
     with _running(state, folder, resume, iterations, validate) as (state, interrupted):
         while state.iteration < iterations and not interrupted.is_set():
-            _outer_step(state, model, source, outer or gradient, folder)
+            _outer_step(state, model, source, at, folder)
             progress(state.iteration, state.values[-1])
             _keep_in_time(state, folder, validate)
     return _released(state)
@@ -249,13 +254,18 @@ def _validate(state: State, validate: Callable[[Array], float], folder: Any) -> 
     state.scores.append((state.iteration, score))
 
 
+def _at(gradient: Any) -> Callable[[int], MetaGradient | Outer]:
+    """The gradient of every iteration; whether they differ is asked once, for it takes 7 μs."""
+    return gradient.at if isinstance(gradient, Scheduled) else lambda _: gradient
+
+
 def _outer_step(
-    state: State, model: Model, source: Source, gradient: MetaGradient | Outer, folder: Any
+    state: State, model: Model, source: Source, at: Callable[[int], Any], folder: Any
 ) -> None:
     """One iteration, in place; if it fails or is cut, the state is as before."""
     before = None if folder is None else recorded(state.rng)
     try:
-        theta, moments, value = _stepped(state, model, source, gradient, folder)
+        theta, moments, value = _stepped(state, model, source, at(state.iteration), folder)
     except BaseException:
         if before is not None:  # what is kept now draws the same tasks again
             state.rng = restored(before)
@@ -272,8 +282,6 @@ def _stepped(
     beta = settings["beta"]
     if "decay" in settings:
         beta *= 1 - state.iteration / settings["decay"]
-    if isinstance(gradient, Scheduled):
-        gradient = gradient.at(state.iteration)
     with np.errstate(all="ignore"):  # found out below, with advice
         result = gradient(model, state.theta, tasks, settings["alpha"], settings["steps"])
         value, slope = _checked_result(result, state.theta)
@@ -281,7 +289,7 @@ def _stepped(
             theta, moments = slope.copy(), state.moments._replace(steps=state.iteration + 1)
         else:
             slope = _limited(slope, settings.get("limit", math.inf))
-            theta, moments = adam(state.theta, slope, state.moments, beta)
+            theta, moments = _adam(state.theta, slope, state.moments, beta)
         # A gradient that is not finite makes a theta that is not.
         finite = np.isfinite(theta).all() and np.isfinite(moments.second).all()
         if not (finite and math.isfinite(value)):

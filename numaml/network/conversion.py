@@ -9,6 +9,8 @@ from ..weights.refusals import plain
 
 Array = np.ndarray[Any, Any]
 
+USUAL = {"df", "fd"}  # float64 for θ in float32, and the other way round
+
 
 def converted(array: Any, dtype: np.dtype[Any], name: str) -> Array:
     """As `numaml.network.inputs.as_dtype`, of what is not in that dtype."""
@@ -17,8 +19,7 @@ def converted(array: Any, dtype: np.dtype[Any], name: str) -> Array:
         return array
     if array.dtype.kind in "iu" and not dtype.hasobject:
         _check_integers(array, dtype, name)
-    exact = not dtype.hasobject or array.dtype.kind in "iu"
-    if array.dtype == np.longdouble or not (exact and np.can_cast(array.dtype, dtype, "same_kind")):
+    if array.dtype.char + dtype.char not in USUAL and not _fits(array.dtype, dtype):
         raise TypeError(
             f"{name} has dtype {array.dtype} and theta {dtype}; want {name} to fit into theta's "
             "dtype: convert one of them with .astype"
@@ -32,6 +33,12 @@ def converted(array: Any, dtype: np.dtype[Any], name: str) -> Array:
             f"{name}{list(where)} is {array[where]}, beyond theta's {dtype}; scale {name}, or take "
             "theta in float64"
         ) from None
+
+
+def _fits(given: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
+    """Whether θ's dtype has such numbers."""
+    exact = not dtype.hasobject or given.kind in "iu"
+    return exact and given != np.longdouble and np.can_cast(given, dtype, "same_kind")
 
 
 def _check_integers(array: Array, dtype: np.dtype[Any], name: str) -> None:
