@@ -1,8 +1,11 @@
-"""What a recording is of: a model that cannot change unseen, and batches made of arrays."""
+"""What a recording is of: a function of arrays.
+
+The model must be one that cannot change unseen, and the batches made of arrays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -15,6 +18,34 @@ from .recording import Unseen
 Array = np.ndarray[Any, Any]
 PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, np.ufunc,
          type, BuiltinFunctionType, ModuleType)  # fmt: skip
+
+
+def key_and_arrays(core: Any, model: Any, theta: Array, *rest: Any) -> tuple[Any, list[Array]]:
+    """What tells a call from others, and the arrays it is a function of.
+
+    Raises
+    ------
+    Unseen
+        If there are no such.
+    """
+    *batches, alpha, steps = rest
+    arrays = [theta, np.array(alpha, theta.dtype)]
+    for batch in batches:
+        leaves(batch, arrays)
+    arrays = [np.ascontiguousarray(array) if array.ndim else array for array in arrays]
+    shapes = tuple([(array.shape, array.dtype) for array in arrays])
+    return (core, identity(model), steps, shapes), arrays
+
+
+def of_arrays(call: Callable[..., Any], *rest: Any) -> Callable[..., Any]:
+    """The call ``call(theta, *rest)`` as a function of these arrays alone."""
+    *batches, _, steps = rest
+
+    def function(theta: Array, alpha: Array, *arrays: Array) -> Any:
+        found = iter(arrays)
+        return call(theta, *(rebuilt(one, found) for one in batches), alpha, steps)
+
+    return function
 
 
 def identity(model: Any) -> Any:

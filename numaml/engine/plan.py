@@ -10,9 +10,10 @@ from ..weights.choice import layered, pays
 from ..weights.rates import Form, Rates
 from ..weights.theta import Shapes
 from .arguments import checked_tasks
+from .models import key_and_arrays
 from .parts import in_parts
 from .recording import Unseen
-from .replayed import STORE, may_be_replayed, of_arrays
+from .replayed import STORE, may_be_replayed
 from .through import through
 
 
@@ -91,7 +92,7 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
     else:
         try:
             core, values = through(maml.exact, alpha)
-            key, _ = of_arrays(core, model, theta, *parts[0][1], values, steps)
+            key, _ = key_and_arrays(core, model, theta, *parts[0][1], values, steps)
             replay = STORE.state(key)
         except Unseen as error:
             replay = f"plain: {error}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..maml import Lifting, Result, offers
 from .arguments import number
-from .models import identity, leaves, rebuilt
+from .models import key_and_arrays, of_arrays
 from .own import Own
 from .recording import Unseen
 from .store import Store
@@ -34,13 +35,13 @@ def replayed(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
         rest = *batches, alpha, steps
     if may_be_replayed(theta):
         try:
-            key, arrays = of_arrays(core, model, theta, *rest)
+            key, arrays = key_and_arrays(core, model, theta, *rest)
         except Unseen:
             pass
         else:
-            return STORE.run(key, lambda: _function(core, own, *rest), arrays)
+            return STORE.run(key, lambda: of_arrays(partial(_run, core, own), *rest), arrays)
     with np.errstate(under="ignore"):  # a number too small to matter
-        return _tuple(core(own, theta, *rest))
+        return _run(core, own, theta, *rest)
 
 
 def value_and_gradient(core: Any, model: Any, theta: Array, *rest: Any) -> Result:
@@ -59,27 +60,7 @@ def may_be_replayed(theta: Array) -> bool:
     return STORE.on and theta.dtype.kind == "f" and REPLAYED.issuperset(np.geterr().values())
 
 
-def of_arrays(core: Any, model: Any, theta: Array, *rest: Any) -> tuple[Any, list[Array]]:
-    """What tells a call from others, and the arrays it is a function of."""
-    *batches, alpha, steps = rest
-    arrays = [theta, np.array(alpha, theta.dtype)]
-    for batch in batches:
-        leaves(batch, arrays)
-    arrays = [np.ascontiguousarray(array) if array.ndim else array for array in arrays]
-    shapes = tuple([(array.shape, array.dtype) for array in arrays])
-    return (core, identity(model), steps, shapes), arrays
-
-
-def _function(core: Any, model: Any, *rest: Any) -> Callable[..., Sequence[Any]]:
-    """The call as a function of arrays alone."""
-    *batches, _, steps = rest
-
-    def function(theta: Array, alpha: Array, *arrays: Array) -> Sequence[Any]:
-        found = iter(arrays)
-        return _tuple(core(model, theta, *(rebuilt(one, found) for one in batches), alpha, steps))
-
-    return function
-
-
-def _tuple(results: Any) -> Sequence[Any]:
+def _run(core: Any, model: Any, theta: Array, *rest: Any) -> Sequence[Any]:
+    """The core's results, as a tuple also where it has one alone."""
+    results = core(model, theta, *rest)
     return results if isinstance(results, tuple) else (results,)
