@@ -19,7 +19,7 @@ import numpy as np
 
 from ..data import given
 from ..data.scaling import Scaling
-from ..data.tasks import Batch
+from ..data.tasks import trusted
 from ..engine.alpha import checked_rates, for_steps, kept_alpha, varied
 from ..engine.arguments import checked_steps, checked_theta
 from ..engine.calls import adapt
@@ -171,7 +171,7 @@ class Learner:
             return Adapted(self, self.theta, flat)
         with np.errstate(all="ignore"):  # whatever the caller's state: what runs away is told below
             alpha = for_steps(self.alpha, steps)
-            phi = adapt(self.model, self.theta, Batch(x, targets), alpha, steps)
+            phi = adapt(self.model, self.theta, trusted(x, targets), alpha, steps)
         if not np.isfinite(phi).all():
             raise FloatingPointError(
                 f"adaptation ran away: phi is not finite after {steps} steps with alpha = "
@@ -253,7 +253,7 @@ class Learner:
         if classifies:
             return _numbered(y, self.classes, self.model.sizes[-1])
         width = target_width(self.model.loss, self.model.sizes[-1])
-        y = _table(y[:, None] if y.ndim == 1 else y, "y", width)
+        y = _of_width(y[:, None] if y.ndim == 1 else y, "y", width)
         return self._standardised(y, self.scaling and self.scaling[2:], "y")
 
     def _standardised(self, array: Array, scaling: Any, name: str) -> Array:
@@ -372,7 +372,11 @@ class Adapted:
 
 def _table(array: Any, name: str, columns: int) -> Array:
     """An array (n, columns) of real numbers."""
-    array = given.numbers(array, name)
+    return _of_width(given.numbers(array, name), name, columns)
+
+
+def _of_width(array: Array, name: str, columns: int) -> Array:
+    """The array, if that is its shape."""
     if array.ndim != 2 or array.shape[1] != columns:
         raise ValueError(f"{name} has shape {array.shape}; want (n, {columns}), rows are examples")
     return array
