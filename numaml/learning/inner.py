@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.alpha import varied
 from ..engine.calls import first_order_meta_gradient, meta_gradient
 from ..family import Exact, FirstOrder, MultiStep, joined, parted, rates
 from ..network.settings import check_name
@@ -64,14 +65,10 @@ class Inner:
                 "all to move"
             )
         words = self.rates, self.moves, self.momentum
-        if isinstance(self.alpha, tuple | list | dict | np.ndarray) and words != (
-            "fixed",
-            "all",
-            0,
-        ):
+        if varied(self.alpha) and words != ("fixed", "all", 0):
             raise ValueError(
-                "alpha is a structure of rates; want a number, where rates, moves and momentum say "
-                "what becomes of it"
+                "alpha is a structure of rates, or a rule; want a number, where rates, moves and "
+                "momentum say what becomes of it"
             )
 
     @property

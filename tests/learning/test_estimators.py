@@ -273,7 +273,7 @@ def test_rates_stay_as_they_are_and_their_steps_are_chosen():
     maml = regressor(validation=0.2, every=20, iterations=40, alpha=alpha).fit(X, Y, GROUPS)
     assert (maml.learner_.alpha, maml.learner_.steps) == ({"layers": [None, 0.002]}, 30)
     assert len(maml.scores_) == 2
-    with pytest.raises(ValueError, match="alpha is a structure of rates; want a number"):
+    with pytest.raises(ValueError, match="alpha is a structure of rates, or a rule; want a number"):
         regressor(alpha=alpha, rates="layer").fit(X, Y, GROUPS)
     with pytest.raises(ValueError, match="moves is 'foot'; want one of 'all', 'head'"):
         regressor(moves="foot").fit(X, Y, GROUPS)
