@@ -19,7 +19,7 @@ from one flat tensor to your meta-loss, tasks and seeds fixed::
 The test fails with a report that says what is wrong, where, by how much, and how sure that is. It
 names the mistake too if it gets the pieces of the inner loop: ``tasks`` (for each task two
 functions, the gradients of its support and of its query loss), ``alpha`` and ``steps``; for the
-family also ``momentum``, ``decay``, ``pull``, ``weights`` and ``rates``.
+family also ``momentum``, ``adam``, ``decay``, ``pull``, ``weights`` and ``rates``.
 
 =======================  =========================================================================
 `meta_gradient`          is it the gradient of this meta-value, and if not, what does it look like?
@@ -36,8 +36,9 @@ family also ``momentum``, ``decay``, ``pull``, ``weights`` and ``rates``.
 A verdict is "right", "wrong" or "cannot tell"; everything is relative, nothing passes because it
 is small. float32 will do where the pieces are given. Mistakes that get a name: first order, all or
 in some layers or steps; Hessians or rates of the wrong step; rates outside the Hessian product, or
-never learned; momentum, weight decay or proximal term not differentiated; weights of a multi-step
-loss missing; alpha off; sums for means over tasks, examples or outputs; copies, signs, transposes,
+never learned; momentum, Adam's moments, weight decay or proximal term not differentiated; Adam's
+epsilon or bias correction elsewhere; weights of a multi-step loss missing; alpha off; sums for
+means over tasks, examples or outputs; an optimiser's state that goes on; copies, signs, transposes,
 truncation, no adaptation, one step too many. If it is none of them, the report says so.
 
 Five minutes: ``derivations/is-it-second-order.md``. Ways to differentiate without a formula:

@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 RIGHT, WRONG, UNCLEAR, ZERO = "right", "wrong", "cannot tell", "zero"
 ANY_FACTOR = "a constant factor"
 CLOSER = 20  # times closer to the mistake than to the truth
+CLEARLY = 3  # times closer to a mistake than to one that was thought of before
+SURE = 1e-6  # as close as this to one, nothing else is looked for
 # A long chain of operations loses more than the last digit: eps^0.6 is 4e-10 in float64 and 7e-5
 # in float32. What agrees to that, as far as the method sees, is the same number.
 ROUNDING_POWER = 0.6
@@ -101,13 +103,19 @@ def recognise(evidence: Evidence, verdicts: Mapping[str, str]) -> Likeness:
     scaled = Likeness(factor, _beside(got, want)) if factor else Likeness()
     if factor and not factor.endswith(ANY_FACTOR):
         return scaled
+    like = Likeness()
     for sentence, answers in evidence.mistakes():
         answer = np.concatenate([answers[i] for i in seen])
-        if norm(got - answer) <= near:
-            return Likeness(sentence, norm(got - answer) / norm(got))
+        distance = norm(got - answer) / norm(got)
+        if distance <= near / norm(got) and not CLEARLY * distance >= like.distance:
+            like = Likeness(sentence, distance)
+            if distance <= max(SURE, tolerance(evidence.eps)):
+                return like
         times = _of_factor(_factor(got, answer, near), evidence.counts)
         if times and not scaled.sentence:
             scaled = Likeness(f"{sentence}; and {times}", _beside(got, answer))
+    if like.sentence:
+        return like
     return scaled if scaled.sentence else Likeness(_by_block(evidence, verdicts))
 
 

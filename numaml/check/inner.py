@@ -5,13 +5,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .adam import Adam
+
 Array = np.ndarray[Any, Any]
 
 
 class Inner(NamedTuple):
     """How a task adapts: K times ``u ← μ u + g + δ φ + p (φ − θ)`` and ``φ ← φ − α_k ∘ u``.
 
-    The rates are alpha, and with ``which`` alpha times learned ones that stand behind θ.
+    With Adam ``g + δ φ + p (φ − θ)`` enters its moments, and u is what it makes of them. The rates
+    are alpha, and with ``which`` alpha times learned ones that stand behind θ. Losses of the
+    support are ``louder`` times what they were said to be.
     """
 
     steps: int
@@ -21,6 +25,8 @@ class Inner(NamedTuple):
     decay: float = 0.0
     pull: float = 0.0
     which: Array | None = None  # (K, P): numbers of learned rates
+    adam: Adam | None = None
+    louder: float = 1.0
 
     @property
     def learned(self) -> int:
@@ -30,7 +36,7 @@ class Inner(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether a move is nothing but a gradient."""
-        return not (self.momentum or self.decay or self.pull)
+        return not (self.momentum or self.decay or self.pull or self.adam)
 
     @property
     def one_rate(self) -> bool:
@@ -49,11 +55,31 @@ class Inner(NamedTuple):
             return float(k == steps)
         return float(self.weights[k - 1])
 
-    def moved(self, u: Any, g: Array, phi: Array, theta: Array) -> Any:
-        """The next u; of plain steps the gradient itself."""
+    def start(self, theta: Array) -> Any:
+        """What is carried from step to step, before the first."""
+        return self.adam.start(theta) if self.adam else 0 * theta
+
+    def moved(self, state: Any, g: Array, phi: Array, theta: Array) -> tuple[Any, Array]:
+        """What is carried on, and u; of plain steps both are the gradient itself."""
+        g = g if self.louder == 1 else self.louder * g
         if self.plain:
-            return g
-        return self.momentum * u + g + self.decay * phi + self.pull * (phi - theta)
+            return g, g
+        if self.decay or self.pull:
+            g = g + self.decay * phi + self.pull * (phi - theta)
+        if self.adam:
+            state = self.adam.after(state, g)
+            return state, self.adam.move(state)
+        u = self.momentum * state + g
+        return u, u
+
+    def back(self, state: Any, moved: Array, later: Any, bent: "Bent") -> tuple[Array, Any]:
+        """Cotangent of what entered a step, and of what was carried to it, from that of its u."""
+        if self.adam:
+            return self.adam.back(
+                state, moved, later, carried=bent.carried, second=bent.rooted, flat=bent.flat
+            )
+        n = moved if later is None else self.momentum * bent.carried * later + moved
+        return n, n
 
 
 def its_own(k: int, steps: int) -> int | None:
@@ -69,8 +95,8 @@ def nowhere(k: int, steps: int) -> int | None:
 class Bent(NamedTuple):
     """The adjoint with one thing changed; as it stands nothing is.
 
-    In the order of the recursion: n = μ n − α ∘ λ is the adjoint of u, and
-    λ ← λ + H n + (δ + p) n + v ∇L_Q, with −p n of every step for θ itself.
+    In the order of the recursion: n = μ n − α ∘ λ is the adjoint of u, or what Adam makes of
+    −α ∘ λ, and λ ← λ + H n + (δ + p) n + v ∇L_Q, with −p n of every step for θ itself.
     """
 
     where: Callable[[int, int], int | None] = its_own  # of (k, K): which φ step k's H is taken at
@@ -81,7 +107,9 @@ class Bent(NamedTuple):
     head: Array | None = None  # the parameters that have curvature, True or False; None: all
     more: int = 0  # steps beyond K
     weights: tuple[float, float] = (1.0, 1.0)  # factors of the last v_k, and of the others
-    carried: bool = True  # momentum, from step to step
+    carried: bool = True  # momentum or Adam's moments, from step to step
+    rooted: bool = True  # Adam's second moment
+    flat: bool = False  # Adam's slope where a gradient is 0
     decayed: bool = True  # δ n
     pulled: bool = True  # p n
     anchored: bool = True  # −p n, for θ itself

@@ -1,7 +1,7 @@
 """Check of a meta-gradient: against its value, against its pieces, against numaml's own model."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from .adam import Adam
 from .calls import Watched, as_point, not_finite, numbers
 from .checks import Function, Row, answer, evidence_of, rows_of
 from .diagnosis import RIGHT, UNCLEAR, WRONG, Evidence, tolerance
@@ -49,7 +50,8 @@ def meta_gradient(
     ``steps``) the typical mistakes are computed as well and recognised, and a value too noisy for
     differences (float32) is helped out by the inner gradients, if both agree. The pieces may be
     those of MAML's family: K times ``u = momentum u + g + decay phi + pull (phi - theta)`` from
-    u = 0, and ``phi = phi - alpha u``.
+    u = 0, and ``phi = phi - alpha u``; or Adam's u, into which ``g + decay phi + pull (phi -
+    theta)`` enters.
 
     Parameters
     ----------
@@ -72,7 +74,8 @@ def meta_gradient(
         ``momentum``, ``decay`` (in the gradient), ``pull`` (the proximal term's), numbers >= 0;
         ``rates`` (P,) or (K, P), integers: learned rates stand behind θ in ``theta``, and these
         are their numbers from 0, parameter by parameter; alpha (here 1 if not given) times them
-        are the inner learning rates.
+        are the inner learning rates. ``adam``, a mapping with some of ``b1`` (0.9), ``b2``
+        (0.999), ``epsilon`` (1e-8) and ``epsilon_inside`` the root (False), from moments of 0.
 
     Returns
     -------
@@ -191,6 +194,7 @@ def _inner(
     decay: Any = 0.0,
     pull: Any = 0.0,
     rates: Any = None,
+    adam: Any = None,
 ) -> Inner:
     """The inner loop of a point of that length, learned rates included, if it can be one."""
     if isinstance(steps, bool | np.bool_) or not hasattr(steps, "__index__"):
@@ -209,7 +213,8 @@ def _inner(
         name: _factor(number, name)
         for name, number in (("momentum", momentum), ("decay", decay), ("pull", pull))
     }
-    return Inner(steps, _rates(alpha, size, steps), rows, **factors, which=which)
+    settings = None if adam is None else _adam(adam, factors["momentum"])
+    return Inner(steps, _rates(alpha, size, steps), rows, **factors, which=which, adam=settings)
 
 
 def _finite(a: Any, name: str) -> Array:
@@ -224,6 +229,20 @@ def _factor(number: Any, name: str) -> float:
     if a.ndim or a < 0:
         raise ValueError(f"{name} is {number!r:.60}; want one number >= 0")
     return float(a)
+
+
+def _adam(given: Any, momentum: float) -> Adam:
+    """Adam's settings: what is not said is what optimisers begin with."""
+    names = "b1", "b2", "epsilon", "epsilon_inside"
+    if not isinstance(given, Mapping) or not set(given) <= set(names):
+        raise TypeError(f"adam is {given!r:.60}; want a mapping of some of {', '.join(names)}")
+    if momentum:
+        raise ValueError(f"momentum is {momentum} beside adam; want one of them: b1 is Adam's own")
+    adam = Adam(**{**given, "epsilon_inside": bool(given.get("epsilon_inside", False))})
+    b1, b2, epsilon = (_factor(getattr(adam, name), f"adam's {name}") for name in names[:3])
+    if b1 >= 1 or b2 >= 1 or not epsilon:
+        raise ValueError(f"adam is {given!r:.60}; want b1 and b2 below 1, and epsilon > 0")
+    return adam._replace(b1=b1, b2=b2, epsilon=epsilon)
 
 
 def _rates(alpha: Any, size: int, steps: int) -> Any:
@@ -280,7 +299,7 @@ def _judge_with(
 ) -> Report:
     """A verdict by the value, and by its pieces as far as these belong to it."""
     share, why = _share(pieces, evidence, rows)
-    notes = [*evidence.notes, *pieces.notes]
+    notes = [*evidence.notes, *pieces.notes, *pieces.at_a_root_of_zero]
     if not share:
         fits = _would_fit(pieces, evidence, rows)
         notes.append(f"{why}; they were left aside{fits}")
@@ -310,38 +329,57 @@ def _would_fit(pieces: Pieces, evidence: Evidence, rows: list[Row]) -> str:
     if not np.isfinite(pieces.exact).all() or evidence.coarse:
         return ""
     near = tolerance(evidence.eps) * norm(evidence.want) + ESTIMATES * evidence.noise
-    for power, losses in ((0, ""), (1, f" and losses {TIMES}")):
-        c = _fitted(pieces, power, rows, evidence.want)
-        if c and _distance(_along(rows, _of_losses(pieces, c, power)), evidence.want) <= near:
+    for made, losses in ((_faster, ""), (_all_louder, f" and losses {TIMES}")):
+        c = _fitted(pieces, made, rows, evidence.want)
+        if c and _distance(_along(rows, made(pieces, c)), evidence.want) <= near:
             return f" (they would fit with alpha {TIMES}{losses}: a sum for a mean?)".format(c, c)
     return ""
 
 
 def _other_alphas(pieces: Pieces, rows: list[Row], got: Array) -> Iterator[tuple[str, Array]]:
-    """The meta-gradients nearest to an answer among those of all alphas."""
-    for losses, sentence in (
-        (0, "alpha acts {:.4g} times as strongly as was said"),
-        (1, "another convention: all losses are {:.4g} times as large, and alpha acts so"),
-    ):
-        c = _fitted(pieces, losses, rows, got)
+    """The meta-gradients nearest to an answer among those of all alphas, and of louder losses."""
+    adam = pieces.inner.adam
+    others = [
+        (_faster, "alpha acts {:.4g} times as strongly as was said", adam is None),
+        (_all_louder, _ALL_LOUDER + ("" if adam else ", and alpha acts so"), True),
+    ]
+    if not pieces.inner.plain:  # else it is another alpha
+        others.append((_support_louder, "the support losses are {:.4g} times as large", True))
+    for made, sentence, of_losses in others:
+        c = _fitted(pieces, made, rows, got)
         if c:
-            whole = abs(c - round(c)) < 0.01 and round(c) > 1
+            whole = of_losses and abs(c - round(c)) < 0.01 and round(c) > 1
             end = " (summed over examples or outputs, not averaged?)" if whole else ""
-            yield sentence.format(c) + end, _of_losses(pieces, c, losses)
+            yield sentence.format(c) + end, made(pieces, c)
 
 
-def _of_losses(pieces: Pieces, c: float, power: int) -> Array:
-    """The meta-gradient with c times alpha, times c^power."""
-    return np.asarray(c**power * pieces.faster(c).exact[0])
+_ALL_LOUDER = "another convention: all losses are {:.4g} times as large"
 
 
-def _fitted(pieces: Pieces, power: int, rows: list[Row], got: Array) -> float:
+def _faster(pieces: Pieces, c: float) -> Array:
+    """The meta-gradient with c times alpha."""
+    return np.asarray(pieces.faster(c).exact[0])
+
+
+def _support_louder(pieces: Pieces, c: float) -> Array:
+    """The meta-gradient with c times the support losses."""
+    return np.asarray(pieces.louder(c).exact[0])
+
+
+def _all_louder(pieces: Pieces, c: float) -> Array:
+    """The meta-gradient with c times all losses."""
+    return np.asarray(c * pieces.louder(c).exact[0])
+
+
+def _fitted(
+    pieces: Pieces, of: Callable[[Pieces, float], Array], rows: list[Row], got: Array
+) -> float:
     """The c > 0 whose meta-gradient is nearest, by Gauss's and Newton's steps; 0 if none."""
     if not np.isfinite(got).all():
         return 0.0
 
     def made(c: float) -> Array:
-        return _along(rows, _of_losses(pieces, c, power))
+        return _along(rows, of(pieces, c))
 
     c = min(ALPHAS, key=lambda c: _distance(made(c), got))
     for _ in range(FITS):
@@ -528,11 +566,11 @@ class _Objective(NamedTuple):
     def after(self, point: Array, inner: Inner) -> Any:
         """The query losses after the inner steps, each with its weight, from θ and its rates."""
         theta, rates = np.split(point, [len(point) - inner.learned])
-        phi, u = theta, 0 * theta
+        phi, state = theta, inner.start(theta)
         total = 0.0 if inner.steps else self._loss(phi)
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
             for k in range(inner.steps):
-                u = inner.moved(u, self.support(phi), phi, theta)
+                state, u = inner.moved(state, self.support(phi), phi, theta)
                 phi = phi - inner.rate(k, rates) * u
                 weight = inner.weight(k + 1, inner.steps)
                 total = total + weight * self._loss(phi) if weight else total
@@ -593,10 +631,13 @@ def _other_conventions(pieces: Pieces, model: Any, support: Any) -> Iterator[tup
             outputs: "squared errors are summed over outputs, not averaged",
             n * outputs: "squared errors are summed over examples and outputs, not averaged",
         }
+    if model.loss == "cross_entropy":
+        factors[outputs] = "losses are summed over examples and divided by shots: ways times ours"
     factors[n] = "losses are summed over their examples, not averaged"
     factors.pop(1, None)
     for factor, sentence in factors.items():
-        other = pieces.faster(factor)
-        text = f"another convention: {sentence} (alpha acts {factor:g} times as strongly)"
+        other = pieces.louder(factor)
+        acts = "" if pieces.inner.adam else f" (alpha acts {factor:g} times as strongly)"
+        text = f"another convention: {sentence}{acts}"
         yield text, factor * other.exact[0]
         yield f"{text}, and {FIRST_ORDER}", factor * other.first_order

@@ -32,13 +32,18 @@ CHAINED = (
     "each task going on from where the last one ended (is the module cloned, or its state put "
     "back, for every task?)"
 )
+STATE = "the inner optimiser's state going on from task to task (is it put back for every one?)"
 
 
 class Trace(NamedTuple):
-    """A task's way: φ_0, …, φ_{K+1}, one more than is needed, and the moves u_1, … between them."""
+    """A task's way: φ_0, …, φ_{K+1}, one more than is needed, and the moves u_1, … between them.
+
+    With each move what is carried on from it, such as Adam's moments.
+    """
 
     phis: list[Array]
     moves: list[Array]
+    states: list[Any]
 
 
 class Pieces:
@@ -73,6 +78,21 @@ class Pieces:
         noisy = [probe.noisy for probe in self.probes if probe.noisy][:1]
         return (*noisy, *[note for g in (*self.supports, *self.queries) for note in g.notes][:1])
 
+    @property
+    def at_a_root_of_zero(self) -> tuple[str, ...]:
+        """Where Adam's root has no derivative, in words."""
+        K, adam = self.inner.steps, self.inner.adam
+        if not adam or adam.epsilon_inside or not K:
+            return ()
+        still = np.any([trace.states[0].second == 0 for trace in self.traces], axis=0)
+        if not still.any():
+            return ()
+        return (
+            f"Adam's root is 0 in {np.sum(still)} of {len(still)} parameters, whose gradients are "
+            "0: the step has a slope there, 1/epsilon, the root has none, and who differentiates "
+            "it gets NaN (eps_root > 0, where there is one, puts an epsilon inside)",
+        )
+
     def at(self, gradient: Watched, phi: Array) -> Array:
         """One of the gradients at φ, of the right shape; none is asked for beyond all numbers."""
         if not np.isfinite(phi).all():
@@ -89,14 +109,17 @@ class Pieces:
         """Every task's way of adapting."""
         return [self._trace(support, self.theta) for support in self.supports]
 
-    def _trace(self, support: Watched, theta: Array) -> Trace:
-        phis, moves = [theta], [np.zeros_like(theta)]
+    def _trace(self, support: Watched, theta: Array, state: Any = None) -> Trace:
+        phis, moves = [theta], list[Array]()
+        states = [self.inner.start(theta) if state is None else state]
         for k in range(self.inner.steps + 1):
-            u = self.inner.moved(moves[-1], self.at(support, phis[-1]), phis[-1], theta)
+            g = self.at(support, phis[-1])
+            state, u = self.inner.moved(states[-1], g, phis[-1], theta)
             phi = phis[-1] - self.inner.rate(k, self.rates) * u
             phis.append(phi.astype(self.theta.dtype))
             moves.append(u)
-        return Trace(phis, moves[1:])
+            states.append(state)
+        return Trace(phis, moves, states[1:])
 
     @property
     def overflow(self) -> str:
@@ -116,8 +139,12 @@ class Pieces:
         return one
 
     def faster(self, factor: float) -> "Pieces":
-        """The same with another alpha: of losses that are so many times as large."""
+        """The same with another alpha."""
         return self.adapting(alpha=factor * self.inner.alpha)
+
+    def louder(self, factor: float) -> "Pieces":
+        """The same with support losses that are so many times as large."""
+        return self.adapting(louder=factor * self.inner.louder)
 
     def product(self, task: int, phi: Array, v: Array) -> tuple[Array, Array]:
         """H v at φ, and an estimate of its error."""
@@ -142,27 +169,33 @@ class Pieces:
         error = np.maximum(error, np.abs(value - closer))
         return value, error + 2 * noise * float(np.max(np.abs(along(0.0)))) / t
 
-    def back(self, t: int, bent: Bent = EXACT, onto: Any = 0.0) -> Array:
-        """A task's gradient by θ and the learned rates, by the recursion; below it, its error.
+    def back(self, t: int, bent: Bent = EXACT) -> Array:
+        """A task's gradient by θ and the learned rates, by the recursion; below it, its error."""
+        return self._back(t, bent)[0]
 
-        ``onto`` is what the end of its way is moved by besides its query loss.
+    def _back(
+        self, t: int, bent: Bent = EXACT, onto: Any = 0.0, later: Any = None
+    ) -> tuple[Array, Any]:
+        """The same, and the cotangent of what was carried to the first step.
+
+        ``onto`` and ``later`` are those of the end of its way and of what is carried on from it.
         """
         inner, trace = self.inner, self.traces[t]
         steps = max(inner.steps + bent.more, 0)
         lam, error = self._judged(t, 0, bent) * (not steps) + onto, np.zeros(len(self.theta))
-        n = anchor = np.zeros(len(self.theta))
+        anchor = np.zeros(len(self.theta))
         by_rates = np.zeros((2, inner.learned))
         for k in reversed(range(steps)):
             lam = lam + self._weight(k + 1, steps, bent) * self._judged(t, k + 1, bent)
             rate = inner.rate(k, self.rates)
             self._add_rates(by_rates, k, trace.moves[k], lam, error)
-            n = inner.momentum * bent.carried * n - rate * lam
+            n, later = inner.back(trace.states[k], -rate * lam, later, bent)
             curved, off = self._curved(t, k, steps, n, lam, bent)
             lam = lam + curved + (inner.decay * bent.decayed + inner.pull * bent.pulled) * n
             anchor = anchor - inner.pull * bent.pulled * bent.anchored * n
             error = error + off
         by_rates = by_rates * (not bent.frozen_rates)
-        return np.concatenate([[lam + anchor, error], by_rates], axis=1)
+        return np.concatenate([[lam + anchor, error], by_rates], axis=1), later
 
     def _judged(self, t: int, k: int, bent: Bent) -> Array:
         """The gradient of the loss that is judged after k steps."""
@@ -187,11 +220,12 @@ class Pieces:
             n = -lam
         if bent.rates == "reversed":
             n = -self.inner.rate(steps - 1 - k, self.rates) * lam
+        louder = self.inner.louder
         if bent.rates == "outside":
-            curved, off = self.product(t, phi, -lam)
+            curved, off = self.product(t, phi, -louder * lam)
             return rate * curved, np.abs(rate) * off
         mask = 1.0 if bent.head is None else bent.head
-        curved, off = self.product(t, phi, mask * n)
+        curved, off = self.product(t, phi, louder * mask * n)
         return bent.sign * mask * curved, off
 
     def _add_rates(self, by_rates: Array, k: int, move: Array, lam: Array, error: Array) -> None:
@@ -208,19 +242,24 @@ class Pieces:
             rows = [self.back(t, bent) for t in range(self.count)]
         return np.asarray(np.mean(rows, axis=0))
 
-    def chained(self) -> Array:
-        """The meta-gradient if each task went on from where the last one ended."""
-        one, start = self.adapting(), self.theta
-        traces = []
+    def chained(self, parameters: bool, state: bool) -> Array:
+        """The meta-gradient if each task went on from what the last one ended with."""
+        one, K, start, carried = self.adapting(), self.inner.steps, self.theta, None
+        traces = list[Trace]()
         for support in self.supports:
-            traces.append(self._trace(support, start))
-            start = traces[-1].phis[self.inner.steps]
+            traces.append(self._trace(support, start, carried))
+            start = traces[-1].phis[K] if parameters else start
+            carried = traces[-1].states[K - 1] if state and K else None
         vars(one)["traces"] = traces
-        size, rates, lam = len(self.theta), 0.0 * self.rates, np.zeros(len(self.theta))
+        found, later = np.zeros(len(self.theta) + len(self.rates)), None
+        onto: Any = 0.0
         for t in reversed(range(self.count)):
-            found = one.back(t, onto=lam)[0]
-            lam, rates = found[:size], rates + found[size:]
-        return np.concatenate([lam, rates]) / self.count
+            rows, later = one._back(t, onto=onto, later=later if state else None)
+            of_theta, of_rates = np.split(rows[0], [len(self.theta)])
+            onto = of_theta if parameters else 0.0
+            of_theta = found[: len(of_theta)] * (not parameters) + of_theta
+            found = np.concatenate([of_theta, found[len(of_theta) :] + of_rates])
+        return found / self.count
 
     @cached_property
     def exact(self) -> Array:
@@ -245,7 +284,11 @@ class Pieces:
             yield sentence, self.adapting(**other).exact[0]
         with np.errstate(all="ignore"):
             if self.count > 1:
-                yield CHAINED, self.chained()
+                yield CHAINED, self.chained(parameters=True, state=False)
+                if self.inner.momentum or self.inner.adam:
+                    yield STATE, self.chained(parameters=False, state=True)
+                    both = f"{CHAINED}, and its optimiser's state too"
+                    yield both, self.chained(parameters=True, state=True)
             ends = [trace.phis[self.inner.steps] for trace in self.traces]
             direction = np.concatenate([self.theta - np.mean(ends, axis=0), 0 * self.rates])
             yield "Reptile's direction theta − phi, which is no gradient", direction
@@ -290,6 +333,11 @@ def _of_the_family(inner: Inner, head: Array | None) -> Iterator[tuple[str, Bent
         yield "rates that never change: no gradient reaches them", Bent(frozen_rates=True)
     if inner.momentum:
         yield "momentum's adjoint dropped: the buffer is detached", Bent(carried=False)
+    if inner.adam:
+        yield "Adam's moments detached between steps", Bent(carried=False)
+        yield "Adam's second moment detached: only the first is differentiated", Bent(rooted=False)
+        flat = "Adam's step at a gradient of 0 taken for flat: its slope there is 1/epsilon"
+        yield flat, Bent(flat=True)
     if inner.decay:
         only = "weight decay in the gradient only: its own derivative is missing"
         yield only, Bent(decayed=False)
@@ -306,6 +354,14 @@ def _other_loops(inner: Inner) -> Iterator[tuple[str, dict[str, Any]]]:
     """What another inner loop would give, whose value the one under test is not."""
     if inner.momentum:
         yield "no momentum: plain gradient steps", {"momentum": 0.0}
+    if inner.adam:
+        adam = inner.adam
+        side = adam._replace(epsilon_inside=not adam.epsilon_inside)
+        yield "Adam's epsilon on the other side of the root", {"adam": side}
+        hat = "Adam's epsilon before the bias correction: divide it by sqrt(1 - b2^k)"
+        yield hat, {"adam": adam._replace(hat=True)}
+        yield "Adam without bias correction", {"adam": adam._replace(corrected=False)}
+        yield "plain gradient steps, without Adam", {"adam": None}
     if inner.decay:
         yield "no weight decay", {"decay": 0.0}
     if inner.pull:

@@ -8,6 +8,7 @@ import functools
 import inspect
 import re
 import textwrap
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,12 +16,16 @@ import pytest
 import numaml
 from numaml import check
 
+from .test_family_vectors import VECTORS, Values, array
+
 SIZES, T, K = (2, 4, 3), 2, 2
 MODEL = numaml.MLP(SIZES, "tanh")
 P, HEAD = MODEL.size, np.arange(MODEL.size) >= 12
 LAYER = HEAD.astype(int)  # the number of each parameter's layer
 STEPWISE = np.linspace(0.05, 0.2, 2 * P).reshape(2, P)
 N = 5  # support examples
+ADAM = {"b1": 0.6, "b2": 0.8, "epsilon": 0.05}
+INSIDE = ADAM | {"epsilon_inside": True}
 # fault -> (how it adapts, what the report says)
 FAULTS = {
     "right": ({"alpha": 0.2}, ""),
@@ -41,9 +46,19 @@ FAULTS = {
     "no pull": ({"alpha": 0.1, "pull": 0.9}, "the proximal term missing"),
     "anchor": ({"alpha": 0.1, "pull": 0.9}, "the proximal term's theta detached"),
     "last": ({"alpha": 0.1, "weights": [0.4, 0.6]}, "the last weight of the multi-step loss"),
+    "moments": ({"alpha": 0.1, "adam": ADAM}, "Adam's moments detached between steps"),
+    "root": ({"alpha": 0.1, "adam": ADAM}, "Adam's second moment detached"),
+    "side": ({"alpha": 0.1, "adam": ADAM}, "Adam's epsilon on the other side of the root"),
+    "hat": ({"alpha": 0.1, "adam": ADAM}, "Adam's epsilon before the bias correction"),
+    "uncorrected": ({"alpha": 0.1, "adam": ADAM}, "Adam without bias correction"),
+    "no adam": ({"alpha": 0.1, "adam": INSIDE}, "plain gradient steps, without Adam"),
+    "state": ({"alpha": 0.1, "adam": INSIDE}, "^the inner optimiser's state going on from task"),
+    "both": ({"alpha": 0.1, "momentum": 0.5}, "and its optimiser's state too"),
 }
 # As in the first of these but right: nothing else is said than that.
-RIGHT = {f"right, as {name}": name for name in ("outside", "still", "buffer", "no pull", "last")}
+RIGHT = {f"right, as {name}": name for name in (
+    "outside", "still", "buffer", "no pull", "last", "root", "state",
+)}  # fmt: skip
 
 
 def problem(dtype=np.float64):
@@ -64,29 +79,48 @@ class Loop:
 
     def __init__(self, of, fault):
         self.of, self.fault = of, fault
-        self.how = {"momentum": 0.0, "decay": 0.0, "pull": 0.0, "weights": [0.0, 1.0]}
+        self.how = {"momentum": 0.0, "decay": 0.0, "pull": 0.0, "weights": [0.0, 1.0], "adam": None}
         self.how |= FAULTS[RIGHT.get(fault, fault)][0]
 
     def value(self, at, data):
-        total, theta = 0.0, at[:P]
+        total, theta, state = 0.0, at[:P], None
         for task in zip(*data, strict=True):
-            judged, phi = self.of_task(theta, at[P:], *task)
-            total, theta = total + judged, phi if self.fault == "chained" else theta
+            judged, phi, ended = self.of_task(theta, at[P:], state, *task)
+            theta = phi if self.fault in ("chained", "both") else theta
+            state = ended if self.fault in ("state", "both") else None
+            total = total + judged
         return total / T
 
-    def of_task(self, theta, learned, xs, ys, xq, yq):
+    def of_task(self, theta, learned, state, xs, ys, xq, yq):
         how, fault, stop = self.how, self.fault, self.of.stop
-        phi, u, total = theta, 0 * theta, 0.0
+        phi, total = theta, 0.0
         for k in range(K):
             held = phi if fault != "decay" else stop(phi)
             away = phi - (stop(theta) if fault == "anchor" else theta)
-            u = how["momentum"] * (fault != "no momentum") * (stop(u) if fault == "buffer" else u)
-            u = u + self.gradient(phi, xs, ys, k) + how["decay"] * (fault != "no decay") * held
-            u = u + how["pull"] * (fault != "no pull") * away
+            g = self.gradient(phi, xs, ys, k) + how["decay"] * (fault != "no decay") * held
+            g = g + how["pull"] * (fault != "no pull") * away
+            u, state = self.optimiser(g, (0 * theta, 0 * theta, 0) if state is None else state)
             phi = self.moved(phi, u, self.rate(k, learned), xs, ys, k, learned)
             weight = how["weights"][k] * (fault != "last" or k < K - 1)
             total = total + weight * self.scale("query") * self.of.loss(phi, xq, yq)
-        return total, phi
+        return total, phi, state
+
+    def optimiser(self, g, state):
+        """(u, state) of momentum or Adam."""
+        how, fault, stop, (m, v, k) = self.how, self.fault, self.of.stop, state
+        if fault in ("buffer", "moments"):
+            m, v = stop(m), stop(v)
+        if not how["adam"]:
+            u = how["momentum"] * (fault != "no momentum") * m + g
+            return u, (u, v, k + 1)
+        b1, b2, epsilon = (how["adam"][name] for name in ADAM)
+        m, v, k = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g, k + 1
+        one, two = (1, 1) if fault == "uncorrected" else (1 / (1 - b1**k), 1 / (1 - b2**k))
+        v_hat = two * (stop(v) if fault == "root" else v)
+        epsilon = epsilon * two**0.5 if fault == "hat" else epsilon
+        inside = (how["adam"] is INSIDE) != (fault == "side")
+        below = (v_hat + epsilon) ** 0.5 if inside else v_hat**0.5 + epsilon
+        return g if fault == "no adam" else one * m / below, (m, v, k)
 
     def rate(self, k, learned):
         alpha = self.how["alpha"]
@@ -197,7 +231,8 @@ def assert_told(report, fault):
     ("fault", "dtype"),
     [(fault, "f8") for fault in [*FAULTS, *RIGHT]]
     + [
-        (fault, "f4") for fault in ("late", "alpha", "outside", "still", "buffer", "right, as last")
+        (fault, "f4")
+        for fault in ("late", "alpha", "outside", "still", "buffer", "side", "right, as last")
     ],
 )
 def test_in_pytorch(fault, dtype):
@@ -210,14 +245,15 @@ def test_in_pytorch(fault, dtype):
     assert_told(report, fault)
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
 @pytest.mark.parametrize("fault", [*FAULTS, *RIGHT])
-def test_in_jax(fault):
+def test_in_jax(fault, dtype):
     of = jax_closures()
     theta, xs, ys, xq, yq = problem()
     how = {"alpha": 1.0, **FAULTS[RIGHT.get(fault, fault)][0]}
-    with of.jax.enable_x64(True):
-        data = [of.array(a) for a in (xs, ys, xq, yq)]
-        gradient = of.jax.grad(Loop(of, fault).value)(of.array(point(theta, how)), data)
+    with of.jax.enable_x64(dtype == "f8"):
+        start, *data = (of.array(a.astype(dtype)) for a in (point(theta, how), xs, ys, xq, yq))
+        gradient = of.jax.grad(Loop(of, fault).value)(start, data)
     tasks = numaml.Tasks(numaml.Batch(xs, ys), numaml.Batch(xq, yq))
     alpha = how.pop("alpha")
     report = check.against(np.array(gradient), MODEL, point(theta, how), tasks, alpha, K, **how)
@@ -257,6 +293,59 @@ def test_in_numpy(fault):
     alpha = how.pop("alpha")
     report = check.against(np.array(gradient), MODEL, at, tasks, alpha, K, **how)
     assert_told(report, fault)
+
+
+# Adam on its vectors, by complex steps.
+
+
+def of_a_vector(name):
+    """``(value, theta, pieces)`` for the kit."""
+    vector = VECTORS[name]
+    case = Values(vector)
+    adam = vector["adam"] | {key: Fraction(vector["adam"][key]) for key in ("b1", "b2", "epsilon")}
+
+    def value(p):
+        found = case.total({**case.at, "theta": p})
+        return found if np.iscomplexobj(p) else found.real
+
+    def of(batch):
+        return lambda p: case.model.linearize(p, batch)[1]
+
+    tasks = [(of(support), of(query)) for support, query in case.tasks]
+    alpha, steps = case.at["rates"][0], vector["steps"]
+    return value, case.at["theta"], {"tasks": tasks, "alpha": alpha, "steps": steps, "adam": adam}
+
+
+# mistake -> what the kit says of it
+OF_ADAM = {
+    "first_order": "first-order MAML",
+    "detached_after_first": "detached after the first step",
+    "alpha_off": "alpha acts 1.1 times",
+    "one_step_less": "1 inner steps in place of 2",
+    "tasks_chained": "each task going on",
+    "support_summed": "the support losses are",
+    "epsilon_other": "Adam's epsilon on the other side of the root",
+    "epsilon_hat": "Adam's epsilon before the bias correction",
+    "uncorrected": "Adam without bias correction",
+    "root_detached": "Adam's second moment detached",
+    "moments_detached": "Adam's moments detached between steps",
+    "zero_slope": "Adam's step at a gradient of 0 taken for flat",
+}
+
+
+@pytest.mark.parametrize("name", ["adam", "adam-epsilon-inside", "adam-zero-gradient"])
+def test_mistakes_of_the_vectors_of_adam(name):
+    value, theta, pieces = of_a_vector(name)
+    right = array(VECTORS[name]["right"]["meta_gradient"])
+    report = check.meta_gradient(value, right, theta, **pieces)
+    assert report, str(report)
+    root = [note for note in report.notes if note.startswith("Adam's root is 0 in 1 of 3 param")]
+    assert bool(root) == (name == "adam-zero-gradient")
+    for mistake, answer in VECTORS[name]["wrong"]["meta_gradient"].items():
+        if words := OF_ADAM.get(mistake):
+            report = check.meta_gradient(value, array(answer), theta, **pieces)
+            assert report.looks_like.startswith(words), (mistake, str(report))
+            assert report.distance < 1e-7
 
 
 # Minima.
@@ -394,6 +483,12 @@ def test_a_value_of_another_alpha_is_told():
         ({"rates": [0, 0]}, ValueError, r"rates has shape \(2,\) and names 1 of the 4"),
         ({"alpha": np.ones((3, 4))}, ValueError, r"alpha has shape \(3, 4\)"),
         ({"nesterov": True}, TypeError, "nesterov"),
+        ({"adam": True}, TypeError, "want a mapping of some of b1, b2, epsilon"),
+        ({"adam": {"eps": 1e-8}}, TypeError, "want a mapping of some of b1, b2, epsilon"),
+        ({"adam": {"epsilon": 0}}, ValueError, "b1 and b2 below 1, and epsilon > 0"),
+        ({"adam": {"b2": 1.0}}, ValueError, "b1 and b2 below 1, and epsilon > 0"),
+        ({"adam": {"b1": "x"}}, TypeError, "adam's b1"),
+        ({"adam": {}, "momentum": 0.9}, ValueError, "momentum is 0.9 beside adam"),
         ({"tasks": None}, TypeError, "together"),
     ],
 )

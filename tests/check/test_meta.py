@@ -161,7 +161,8 @@ def test_other_conventions_are_recognised(factor, words):
 
 
 def test_conventions_of_one_output_and_of_cross_entropy():
-    for loss, factors in (("squared_error", (7, 0.5)), ("cross_entropy", (7,))):
+    words = {7: "summed over their examples", 0.5: "½(u − y)²", 3: "divided by shots: ways times"}
+    for loss, factors in (("squared_error", (7, 0.5)), ("cross_entropy", (7, 3))):
         sizes = (2, 4, 1) if loss == "squared_error" else (2, 4, 3)
         case = build(sizes, "tanh", loss, None, 7, 5, 0.02, 2, seed=3)
         for factor in factors:
@@ -169,8 +170,7 @@ def test_conventions_of_one_output_and_of_cross_entropy():
                 case.model, case.theta, case.tasks, factor * case.alpha, case.steps
             )
             report = check.against(factor * gradient, *case.arguments)
-            words = "summed over their examples" if factor == 7 else "½(u − y)²"
-            assert words in report.looks_like, str(report)
+            assert words[factor] in report.looks_like, str(report)
 
 
 def test_curvature_missing_in_one_layer_is_located():
