@@ -69,7 +69,7 @@ class NavigationExperiment(Experiment):
     optimizer: str = setting(
         "trust-region", "how the outer steps are made", choices=("adam", "trust-region")
     )
-    limit: float = setting(
+    divergence: float = setting(
         0.03, "KL divergence that an outer step may come to", metavar="KL", above=0
     )
     thin: int = setting(
@@ -114,7 +114,7 @@ class NavigationExperiment(Experiment):
         """A step inside a trust region, if it is not Adam's."""
         if self.optimizer == "adam":
             return None
-        return TrustRegion(self.recipe, self.learner != "first-order", self.limit, self.thin)
+        return TrustRegion(self.recipe, self.learner != "first-order", self.divergence, self.thin)
 
     def validator(self) -> Validator:
         """Mean return over 1, 2, 3 steps on validation goals, the same goals and noise always."""

@@ -70,7 +70,7 @@ def test_adam_and_the_papers_protocol(tmp_path):
 def test_settings_of_another_outer_step_are_not_believed(tmp_path, capsys):
     train(tmp_path, "--iterations", "1")
     saved = runs.read(tmp_path)
-    runs.write(NavigationExperiment(**{**vars(saved), "limit": 0.5}), tmp_path)
+    runs.write(NavigationExperiment(**{**vars(saved), "divergence": 0.5}), tmp_path)
     assert cli.main(["evaluate", str(tmp_path)]) == 2
     assert "config.json says outer = TrustRegion(" in capsys.readouterr().err
 
