@@ -35,11 +35,12 @@ class NavigationExperiment(Experiment):
     NAME = "navigation"
     HELP = "policies that adapt to a goal on the plane (MAML paper, section 5.3)"
     DESCRIPTION = (
-        "Meta-train policies on 2-D navigation as in the MAML paper, beside first-order MAML; "
-        "print returns after every adaptation step beside the paper's, on its 40 goals and on "
-        "fresh ones, and draw the paths. The defaults adapt on the squared distance, with one "
-        "scale of advantages for all tasks; the preset paper is the paper's protocol. Returns are "
-        "of the plain distance either way. What does best in validation is kept."
+        "Meta-train policies on 2-D navigation as in the MAML paper, with --no-alone beside "
+        "first-order MAML; print returns after every adaptation step beside the paper's, on its "
+        "40 goals and on fresh ones, and draw the paths. The defaults adapt on the squared "
+        "distance, with one scale of advantages for all tasks; the preset paper is the paper's "
+        "protocol. Returns are of the plain distance either way. What does best in validation is "
+        "kept."
     )
     BESIDE = ("first-order",)
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -50,7 +51,7 @@ class NavigationExperiment(Experiment):
         },
     }  # fmt: skip
 
-    iterations: int = 60
+    iterations: int = 110
     every: int = setting(10, "outer steps between checkpoints, and between validations")
     tasks: int = setting(20, "goals per outer step")
     shots: int = setting(20, "paths per task to adapt on")
@@ -58,6 +59,7 @@ class NavigationExperiment(Experiment):
     alpha: float = 0.5
     beta: float = setting(1e-2, "outer learning rate of adam")
     hidden: tuple[int, ...] = (100, 100)
+    alone: bool = True
     horizon: int = setting(100, "most steps of a path", metavar="H", least=1)
     discount: float = setting(0.9, "of rewards, a step", metavar="GAMMA", below=1)
     spread: float = setting(0.4, "standard deviation of actions at first", metavar="SIGMA", above=0)

@@ -1,6 +1,8 @@
 """The navigation experiment: what is chosen by what, what the table shows, and resumed runs."""
 
 import csv
+import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,13 +11,14 @@ from numaml.command import main as cli
 from numaml.experiments import navigation, runs
 from numaml.experiments.experiment import Trained
 from numaml.experiments.navigation import NavigationExperiment
+from numaml.family.policies import TrustRegion
 from numaml.learning.state import State
 
 pytestmark = pytest.mark.usefixtures("in_turn")
 
 SHORT = [
-    "--alone", "--every", "1", "--tasks", "2", "--shots", "3", "--queries", "4",
-    "--hidden", "6", "--horizon", "5",
+    "--every", "1", "--tasks", "2", "--shots", "3", "--queries", "4", "--hidden", "6",
+    "--horizon", "5",
 ]  # fmt: skip
 TINY = NavigationExperiment(shots=3, queries=4, hidden=(6,), horizon=5)
 
@@ -26,8 +29,25 @@ def few_goals(monkeypatch):
     monkeypatch.setattr(navigation, "VALIDATION", 4)
 
 
-def train(folder, *options):
-    assert cli.main(["train", "navigation", "--out", str(folder), *SHORT, *options]) == 0
+def train(folder, *options, ends=0):
+    assert cli.main(["train", "navigation", "--out", str(folder), *SHORT, *options]) == ends
+
+
+@contextmanager
+def stopped_at(step):
+    """Outer steps during one of which Ctrl-C is pressed."""
+    before, steps = signal.getsignal(signal.SIGINT), iter(range(1, 9))
+
+    def stepped(self, *arguments, outer=TrustRegion.__call__):
+        if next(steps) == step:
+            signal.raise_signal(signal.SIGINT)
+        return outer(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrustRegion, "__call__", stepped)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_trained_resumed_and_evaluated(tmp_path, capsys, monkeypatch):
@@ -45,14 +65,20 @@ def test_trained_resumed_and_evaluated(tmp_path, capsys, monkeypatch):
     for name in ("learning_curve", "paths", "each_goal") if drawn else ():
         assert (tmp_path / "whole" / f"{name}.png").stat().st_size > 10_000
     monkeypatch.setattr(NavigationExperiment, "figures", lambda *_: [])
-    train(tmp_path / "parts", "--iterations", "1")
-    assert cli.main(["train", "--resume", str(tmp_path / "parts"), "--iterations", "3"]) == 0
+    with stopped_at(2):
+        train(tmp_path / "parts", "--iterations", "3", ends=130)
+    assert "nothing is lost: continue with numaml train" in capsys.readouterr().err
+    assert len(next(iter(runs.load(tmp_path / "parts").values())).state.values) == 2
+    assert cli.main(["train", "--resume", str(tmp_path / "parts")]) == 0
     capsys.readouterr()
     assert cli.main(["evaluate", str(tmp_path / "parts")]) == 0
     assert capsys.readouterr().out.split("\nwritten")[0].strip() in said
     for name in ("checkpoint.npz", "learner.npz", "results.csv"):
         one, other = ((tmp_path / run / name).read_bytes() for run in ("whole", "parts"))
         assert one == other, name
+    assert "first-order MAML" not in said
+    assert cli.main(["train", "--resume", str(tmp_path / "parts"), "--no-alone"]) == 0
+    assert capsys.readouterr().out.count("first-order MAML  ") == 2
 
 
 def test_adam_and_the_papers_protocol(tmp_path):
