@@ -4,7 +4,7 @@ Three things: what the curvature of every 8th sample differs from all of it by, 
 in the step; how far a task's advantages tell how far its goal is, on the distance and on its
 square; and how noisy the score term is beside the rest of the meta-gradient.
 
-    numaml train navigation --alone --out runs/navigation
+    numaml train navigation --out runs/navigation
     python examples/policies.py runs/navigation
 """
 
