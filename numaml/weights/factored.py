@@ -97,7 +97,10 @@ class Factored:
         """Sum over the task axis; of the pairs as products over all tasks and examples."""
         total = None if self.base is None else np.add.reduce(self.base, axis)
         pairs = [(U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1])) for U, V in self.pairs]
-        few = _at_once(*pairs[0]) if pairs else 1
+        few = 1  # or three, or as many as have half the numbers of a matrix: copies may cost less
+        for U, V in pairs[:1]:
+            if pays(len(U), U.shape[1], V.shape[1]):
+                few = max(3, U.shape[1] * V.shape[1] // (2 * (U.size + V.size)))
         for i in range(0, len(pairs), few):
             U, V = _stacked(pairs[i : i + few], 0) if few > 1 else pairs[i]
             total = _plus(total, U.T @ V)  # (W3)
@@ -170,15 +173,6 @@ def gradient(outers: Sequence[Outer], theta: Vector) -> Vector:
 def _plus(total: Any, term: Any) -> Any:
     """``total + term``, None being 0."""
     return term if total is None else total + term
-
-
-def _at_once(U: Array, V: Array) -> int:
-    """Of how many such pairs one is made: copies of rows may cost less than sums of matrices.
-
-    Three, or as many as have half the numbers of a matrix.
-    """
-    n_in, n_out = U.shape[1], V.shape[1]
-    return max(3, n_in * n_out // (2 * (U.size + V.size))) if pays(len(U), n_in, n_out) else 1
 
 
 def _stacked(pairs: Sequence[Pair], axis: int) -> Pair:
