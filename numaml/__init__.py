@@ -41,13 +41,9 @@ Ship it:
 from typing import TYPE_CHECKING, Any
 
 from . import engine
-from .data.fewshot import FewShot, split_classes
-from .data.glyphs import glyphs
 from .data.scaling import Scaling
-from .data.sinusoids import Sinusoids
 from .data.tasks import Batch, Tasks
 from .engine.calls import adapt, first_order_meta_gradient, meta_gradient, meta_value
-from .engine.shards import sharded
 from .files.version import __version__ as __version__
 from .learning.learner import Adapted, Learner
 from .network.convolution import ConvNet
@@ -56,7 +52,11 @@ from .network.mlp import MLP
 if TYPE_CHECKING:
     from . import check, family
     from .data import omniglot
+    from .data.fewshot import FewShot, split_classes
+    from .data.glyphs import glyphs
     from .data.grouped import Grouped, split_groups
+    from .data.sinusoids import Sinusoids
+    from .engine.shards import sharded
     from .learning.estimators import MAMLClassifier, MAMLRegressor
     from .learning.evaluation import accuracies, evaluate
     from .learning.outer import train
@@ -66,7 +66,11 @@ else:
     LATER = {
         **dict.fromkeys(("MAMLClassifier", "MAMLRegressor"), "learning.estimators"),
         "AdaptedScorer": "learning.scoring",
+        **dict.fromkeys(("FewShot", "split_classes"), "data.fewshot"),
+        "glyphs": "data.glyphs",
         **dict.fromkeys(("Grouped", "split_groups"), "data.grouped"),
+        "Sinusoids": "data.sinusoids",
+        "sharded": "engine.shards",
         **dict.fromkeys(("accuracies", "evaluate"), "learning.evaluation"),
         "train": "learning.outer",
         "check": "check",

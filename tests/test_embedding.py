@@ -102,7 +102,8 @@ print(sorted(set(sys.modules) - before & set(sys.modules)))
     rare = (
         "numpy.random", "zipfile", "json", "csv", "signal", "threading", "shutil",
         "numaml.learning.outer", "numaml.check", "numaml.data.omniglot", "numaml.data.csvfile",
-        "numaml.command.main", "numaml.experiments", "numaml.data.tables",
+        "numaml.command.main", "numaml.experiments", "numaml.data.tables", "numaml.data.sinusoids",
+        "numaml.data.fewshot", "numaml.engine.shards",
     )  # fmt: skip
     assert not [name for name in rare if repr(name) in loaded]
     assert "'numaml.learning.learner'" in loaded
