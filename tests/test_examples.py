@@ -236,8 +236,7 @@ def test_autograd_agrees_both_ways(monkeypatch, loss, norm):
     import speed
     from helpers import peers
 
-    monkeypatch.setattr(peers, "ALPHA", 0.1)
-    c = peers.Configuration("", (6, 9, 8, 5), 4, 7, 11, 2, loss, norm)
+    c = peers.Configuration("", (6, 9, 8, 5), 4, 7, 11, 2, loss, norm, alpha=0.1)
     ways = peers.builders("autograd", c)
     assert list(ways) == ["stacked=True", "stacked=False"]
     found = speed.agreed(peers.problem(c), ["autograd"])

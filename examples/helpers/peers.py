@@ -253,7 +253,7 @@ def _autograd(c: Configuration, stacked: bool) -> Callable[..., Any]:
         phi = [(W + zeros, b + zeros) for W, b in theta] if support[0].ndim == 3 else theta
         for _ in range(c.steps):
             gradient = grad(loss)(phi, *support)
-            phi = [(W - c.alpha * gW, b - ALPHA * gb)
+            phi = [(W - c.alpha * gW, b - c.alpha * gb)
                    for (W, b), (gW, gb) in zip(phi, gradient, strict=True)]  # fmt: skip
         return loss(phi, *query) / c.tasks
 
