@@ -1,15 +1,21 @@
-"""The libraries on one table: ``python examples/conformance/run.py``.
+"""The libraries on one table: ``python examples/conformance/run.py --environment FOLDER``.
 
-Every adaptor (with_*.py) runs on the same test vectors in a process of its own; what is not
-installed is left out with a word. Writes conformance.json and conformance.md.
+Makes a virtual environment with numaml and all libraries (without the option it takes those that
+are installed). Every adaptor (with_*.py) runs on the same test vectors in a process of its own;
+what is not installed is left out with a word. Writes conformance.json and conformance.md.
 """
 
 import argparse
+import ast
 import datetime
 import json
 import platform
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
+import venv
 import warnings
 from fractions import Fraction
 from importlib import import_module, metadata
@@ -20,7 +26,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 ENOUGH = 11  # right digits: rounding takes the rest
 SOME = 5  # of float32, or of a search that stopped
-LONGEST = 600  # seconds of one library
+LONGEST = 1800  # seconds of one library
 
 
 def judged(vector, field, got):
@@ -62,6 +68,51 @@ def results(way):
             yield {"vector": problem.name, "field": field, "word": word, "off": off}
 
 
+def adaptors():
+    """The names of all adaptors."""
+    return sorted(path.stem for path in HERE.glob("with_*.py"))
+
+
+def packages(name):
+    """(package, all that pip has to install for it) of an adaptor, which may not load yet."""
+    for line in ast.parse((HERE / f"{name}.py").read_text()).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "(PACKAGE, REQUIRES)":
+            return ast.literal_eval(line.value)
+    raise ValueError(f"{name}.py has no line PACKAGE, REQUIRES = …, (…)")
+
+
+def environment(folder, names):
+    """The Python of an environment with numaml and the adaptors' packages, as far as they go in."""
+    if not (folder / "pyvenv.cfg").exists():
+        venv.create(folder, with_pip=True)
+    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    pip = [str(python), "-m", "pip", "-q", "--disable-pip-version-check"]
+    root = str(HERE.parents[1])
+    subprocess.run([*pip, "install", "-e", f"{root}[check]"], check=True)  # noqa: S603  # by pip
+    for package in dict.fromkeys(one for name in names for one in packages(name)[1]):
+        if subprocess.run([*pip, "install", package]).returncode:  # noqa: S603  # by pip
+            print(f"{package} does not build here; its files are taken as they are", flush=True)
+            unpacked(pip, python, package)
+    return python
+
+
+def unpacked(pip, python, package):
+    """A package's Python files beside the others, where what it compiles is not to be had."""
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    asked = [str(python), "-c", ask]
+    place = subprocess.run(asked, capture_output=True, text=True, check=True)  # noqa: S603
+    with tempfile.TemporaryDirectory() as folder:
+        download = ["download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
+        subprocess.run([*pip, *download, "-d", folder, package])  # noqa: S603  # it may fail
+        for archive in Path(folder).glob("*.tar.gz"):
+            with tarfile.open(archive) as files:
+                files.extractall(folder, filter="data")
+            source = Path(folder, archive.name.removesuffix(".tar.gz"))
+            for part in (package, f"{package}.egg-info"):
+                if (source / part).is_dir():
+                    shutil.copytree(source / part, Path(place.stdout.strip(), part))
+
+
 def of_library(name):
     """What a library's process prints."""
     module = import_module(name)
@@ -72,16 +123,23 @@ def of_library(name):
     return {"package": module.PACKAGE, "version": metadata.version(module.PACKAGE), "ways": ways}
 
 
-def elsewhere(name):
-    """The same by a process of its own; a word if it is not installed."""
-    command = [sys.executable, __file__, "--library", name]
-    done = subprocess.run(  # noqa: S603  # this file, by this interpreter
-        command, capture_output=True, text=True, timeout=LONGEST, cwd=HERE
-    )
+def elsewhere(name, python=sys.executable):
+    """The same by a process of its own; a word, and what to install, if it does not load."""
+    command = [str(python), __file__, "--library", name]
+    try:
+        done = subprocess.run(  # noqa: S603  # this file, by this interpreter
+            command, capture_output=True, text=True, timeout=LONGEST, cwd=HERE
+        )
+    except subprocess.TimeoutExpired:
+        missing = f"it had not finished after {LONGEST} seconds"
+        return {"adaptor": name, "package": packages(name)[0], "missing": missing}
     if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
+        found = json.loads(done.stdout.splitlines()[-1])
+        return {"adaptor": name, "date": datetime.date.today().isoformat(), **found}
     last = (done.stderr.strip().splitlines() or ["?"])[-1]
-    return {"package": name.removeprefix("with_"), "missing": last[:200]}
+    package, needs = packages(name)
+    missing = f"{last[:200]} (pip install {' '.join(needs)})"
+    return {"adaptor": name, "package": package, "missing": missing}
 
 
 def said(way):
@@ -117,37 +175,48 @@ def table(found):
         for one in found["libraries"]
         if "missing" in one
     ]
+    lines += [
+        f"\nThe lines of {one['package']} are of {one['date']}."
+        for one in found["libraries"]
+        if "missing" not in one and one["date"] != found["date"]
+    ]
     return "\n".join(lines) + "\n"
 
 
 PLAIN = "maml, maml-classification, tanh"
 
 
+def run(names, python, before=()):
+    """What all libraries do: those of these names now, the others as before."""
+    kept, libraries = {one["adaptor"]: one for one in before}, []
+    for name in adaptors():
+        if name in names:
+            libraries.append(elsewhere(name, python))
+            print(f"{name}: {libraries[-1].get('missing', 'done')}", flush=True)
+        elif name in kept:
+            libraries.append(kept[name])
+    today, version = datetime.date.today().isoformat(), platform.python_version()
+    return {"date": today, "python": version, "libraries": libraries}
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--library", help="one adaptor, here; prints JSON")
+    parser.add_argument("--library", choices=adaptors(), help="one adaptor, here; prints JSON")
     parser.add_argument(
-        "--only", nargs="+", help="some adaptors, e.g. with_jax; others keep their lines"
+        "--only", nargs="+", choices=adaptors(), help="some adaptors; others keep their lines"
     )
+    parser.add_argument("--environment", type=Path, help="make it, with all that is needed")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args(arguments)
     if options.library:
         print(json.dumps(of_library(options.library)))
         return 0
-    names, kept = sorted(path.stem for path in HERE.glob("with_*.py")), {}
+    names, before, python = options.only or adaptors(), (), sys.executable
     if options.only:
         before = json.loads((options.out / "conformance.json").read_text())["libraries"]
-        kept = dict(zip(names, before, strict=True))
-    libraries = []
-    for name in names:
-        again = not options.only or name in options.only
-        libraries.append(elsewhere(name) if again else kept[name])
-        print(f"{name}: {libraries[-1].get('missing', 'done')}", flush=True)
-    found = {
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
-        "libraries": libraries,
-    }
+    if options.environment:
+        python = environment(options.environment.resolve(), names)
+    found = run(names, python, before)
     (options.out / "conformance.json").write_text(json.dumps(found, indent=1) + "\n")
     head = f"Python {found['python']}, {found['date']}. Made by `run.py`.\n\n"
     (options.out / "conformance.md").write_text("# Conformance\n\n" + head + table(found))

@@ -24,10 +24,11 @@ def functional(problem, tensors, x):
 class Network(torch.nn.Module):
     """The network as a module, whose parameters are W1, b1, …"""
 
-    def __init__(self, problem):
+    def __init__(self, problem, theta=None):
         super().__init__()
         self.problem = problem
-        for name, part in problem.split(torch.tensor(problem.theta)).items():
+        theta = problem.theta if theta is None else theta
+        for name, part in problem.split(torch.tensor(theta)).items():
             self.register_parameter(name, torch.nn.Parameter(part.clone()))
 
     def forward(self, x, **_):

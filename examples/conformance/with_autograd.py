@@ -4,7 +4,7 @@ import autograd
 import autograd.numpy as np
 from problem import Way
 
-PACKAGE = "autograd"
+PACKAGE, REQUIRES = "autograd", ("autograd",)
 ACTIVATIONS = {
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0.0),

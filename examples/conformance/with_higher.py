@@ -5,7 +5,7 @@ import torch
 from problem import Way, array
 from torch_network import Network, flat, loss_of, tasks_of
 
-PACKAGE = "higher"
+PACKAGE, REQUIRES = "higher", ("torch", "higher")
 
 
 def run_with(optimiser=torch.optim.SGD, **settings):

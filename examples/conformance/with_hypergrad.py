@@ -5,12 +5,17 @@ from hypergrad.approx_hypergrad import conjugate_gradient, neumann
 from problem import Way, array
 from torch_network import functional, loss_of, tasks_of
 
-PACKAGE = "hypergrad"
+PACKAGE, REQUIRES = "hypergrad", ("torch", "hypergrad")
 
 
-def run_with(solve, **settings):
+def squared_error(u, y):
+    """The loss spelt out: hypergrad takes derivatives forwards."""
+    return ((u - y) ** 2).mean()
+
+
+def run_with(solve, loss=squared_error, **settings):
     def run(problem):
-        loss, p = loss_of(problem), float(array(problem.vector["pull"]))
+        loss_, p = loss or loss_of(problem), float(array(problem.vector["pull"]))
         names, total = list(problem.shapes), 0.0
 
         def tensors(vector):
@@ -20,11 +25,11 @@ def run_with(solve, **settings):
         for phi, (xs, ys, xq, yq) in zip(minima, tasks_of(problem), strict=True):
 
             def inner(i, o, xs=xs, ys=ys):
-                fit = loss(functional(problem, dict(zip(names, i, strict=True)), xs), ys)
+                fit = loss_(functional(problem, dict(zip(names, i, strict=True)), xs), ys)
                 return fit + p / 2 * sum(((a - b) ** 2).sum() for a, b in zip(i, o, strict=True))
 
             def outer(i, o, xq=xq, yq=yq):
-                fit = loss(functional(problem, dict(zip(names, i, strict=True)), xq), yq)
+                fit = loss_(functional(problem, dict(zip(names, i, strict=True)), xq), yq)
                 return fit + 0 * sum(b.sum() for b in o)
 
             found = solve(inner, outer, tensors(phi), theta, **settings)
@@ -34,9 +39,13 @@ def run_with(solve, **settings):
     return run
 
 
-LINEAR = ("minimum-linear", "minimum-tanh")
+MINIMA = ("minimum-linear", "minimum-tanh")
 WAYS = [
+    Way("neumann, 800 terms, lr 0.1", run_with(neumann, num_iters=800, lr=0.1), vectors=MINIMA),
+    Way("neumann with torch's mse_loss", run_with(neumann, None, num_iters=800, lr=0.1),
+        vectors=MINIMA, instead="((u - y)**2).mean()"),
+    Way("conjugate_gradient, 1 step", run_with(conjugate_gradient, num_iters=1, lr=1.0),
+        vectors=MINIMA, instead="neumann"),
     Way("conjugate_gradient, 20 steps", run_with(conjugate_gradient, num_iters=20, lr=1.0),
-        vectors=LINEAR),
-    Way("neumann, 2000 terms, lr 0.02", run_with(neumann, num_iters=2000, lr=0.02), vectors=LINEAR),
+        vectors=MINIMA, instead="neumann"),
 ]  # fmt: skip

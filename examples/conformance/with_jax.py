@@ -4,7 +4,7 @@ import jax
 from jax_network import loss_of, meta_gradient
 from problem import Way
 
-PACKAGE = "jax"
+PACKAGE, REQUIRES = "jax", ("jax",)
 
 
 def unrolled(wrap=lambda f: f, *, stopped=False):

@@ -5,7 +5,7 @@ from jax_meta.metalearners.maml import MAML
 from jax_network import loss_of, meta_gradient
 from problem import Way
 
-PACKAGE = "jax-meta"
+PACKAGE, REQUIRES = "jax-meta", ("jax", "jax-meta", "dm-haiku")
 
 
 def adapt_of(problem):

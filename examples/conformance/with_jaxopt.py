@@ -5,7 +5,7 @@ import jaxopt
 from jax_network import loss_of, meta_gradient
 from problem import Way, array
 
-PACKAGE = "jaxopt"
+PACKAGE, REQUIRES = "jaxopt", ("jax", "jaxopt")
 LONG = "maml", "tanh", "tanh-thirty-steps"  # two steps are not accelerated yet
 
 

@@ -10,7 +10,7 @@ import torch
 from problem import Way
 from torch_network import Network, flat, loss_of, tasks_of
 
-PACKAGE = "learn2learn"
+PACKAGE, REQUIRES = "learn2learn", ("torch", "learn2learn")
 
 
 def loaded():

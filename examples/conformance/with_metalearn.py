@@ -8,7 +8,7 @@ from metalearn.inner_optimizers import InnerSGD, InnerSGDMomentum
 from problem import Way, array
 from torch_network import functional, loss_of, tasks_of
 
-PACKAGE = "parallel-metalearn"
+PACKAGE, REQUIRES = "parallel-metalearn", ("torch", "parallel-metalearn")
 
 
 def run_with(kind=InnerSGD, **settings):

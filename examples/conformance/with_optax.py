@@ -5,7 +5,7 @@ import optax
 from jax_network import loss_of, meta_gradient
 from problem import Way, array
 
-PACKAGE = "optax"
+PACKAGE, REQUIRES = "optax", ("jax", "optax")
 
 
 def run_with(make):

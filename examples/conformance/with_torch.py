@@ -4,7 +4,7 @@ import torch
 from problem import Way
 from torch_network import functional, loss_of, tasks_of
 
-PACKAGE = "torch"
+PACKAGE, REQUIRES = "torch", ("torch",)
 
 
 def by_loop(*, create_graph=True, detach=False, compiled=None):

@@ -5,7 +5,7 @@ import torchopt
 from problem import Way, array
 from torch_network import Network, flat, loss_of, tasks_of
 
-PACKAGE = "torchopt"
+PACKAGE, REQUIRES = "torchopt", ("torch", "torchopt")
 
 
 def run_with(by="reference", *, recover=True, adam=False):
