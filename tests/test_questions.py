@@ -1,7 +1,10 @@
 """The scripts behind the answers say what the page says."""
 
+import os
 import runpy
 from pathlib import Path
+
+import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples" / "questions"
 
@@ -37,3 +40,18 @@ def test_the_exact_gradient_grows_with_twice_the_power():
     assert (t, exact) == (1, longest)
     assert 0.01 < steep < 10
     assert exact > 10 * first  # alpha h is above 2 in some tasks from the beginning
+
+
+def test_each_learner_is_tried_at_several_alphas(capsys):
+    data = Path(os.environ.get("NUMAML_DATA", "nowhere")) / "omniglot28.npz"
+    if not data.exists():
+        pytest.skip("NUMAML_DATA names no folder with Omniglot's data")
+    few = ["--alphas", "0", "0.4", "--iterations", "1", "--longer", "2", "--tasks", "100"]
+    script("first_order")["main"](["--data", str(data), "--learners", "exact", *few])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[:3] for row in rows] == [
+        ["exact", "1", "0"], ["exact", "1", "0.4"], ["exact,", "test", "2"],
+    ]  # fmt: skip
+    assert abs(float(rows[0][3]) - 20) < 3  # without a step it guesses
+    assert float(rows[1][3]) > 35
+    assert rows[2][3] == "0.4"
