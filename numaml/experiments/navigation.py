@@ -46,8 +46,8 @@ class NavigationExperiment(Experiment):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "better": {},
         "paper": {
-            "iterations": 100, "spread": 1.0, "still": False, "discount": 0.99,
-            "reward": "distance", "standardise": True, "alpha": 0.1, "later": (0.5,),
+            "iterations": 100, "still": False, "discount": 0.99, "reward": "distance",
+            "standardise": True, "alpha": 0.1, "later": (0.25, 0.5, 0.125),
         },
     }  # fmt: skip
 
