@@ -3,7 +3,7 @@
 A step along the gradient of an affine layer adds hᵀc to its weight, a matrix whose rank is at most
 the number of examples. Adapted weights and adjoints are kept as such sums. The passes and the two
 loops ask of a weight four things, and a NumPy array has them all: ``h @ W`` going forward and
-``c @ W.mT`` going backward, ``W - alpha * G`` for a step, and ``W.sum(0)`` over the tasks at the
+``c @ W.mT`` going backward, ``W - alpha * G`` for a step, and ``W.mean(0)`` over the tasks at the
 end. Derived in ``derivations/6-fast-weights.md``.
 """
 
@@ -93,9 +93,9 @@ class Factored:
             total = _plus(total, U.mT @ V)
         return total
 
-    def sum(self, axis: int) -> Any:
-        """Sum over the task axis; of the pairs as products over all tasks and examples."""
-        total = None if self.base is None else np.add.reduce(self.base, axis)
+    def mean(self, axis: int) -> Any:
+        """Mean over the task axis; of the pairs as products over all tasks and examples."""
+        total = None if self.base is None else np.add.reduce(self.base, axis) / len(self.base)
         pairs = [(U.reshape(-1, U.shape[-1]), V.reshape(-1, V.shape[-1])) for U, V in self.pairs]
         few = 1  # or three, or as many as have half the numbers of a matrix: copies may cost less
         for U, V in pairs[:1]:
@@ -103,7 +103,7 @@ class Factored:
                 few = max(3, U.shape[1] * V.shape[1] // (2 * (U.size + V.size)))
         for i in range(0, len(pairs), few):
             U, V = _stacked(pairs[i : i + few], 0) if few > 1 else pairs[i]
-            total = _plus(total, U.T @ V)  # (W3)
+            total = _plus(total, U.T @ (V / len(self.pairs[0][1])))  # (W3)
         return total
 
 
@@ -133,8 +133,7 @@ class Layered:
 
     def mean(self, axis: int) -> Array:
         """Mean over the task axis, as a flat array."""
-        sums = [(W.sum(axis), np.add.reduce(b, axis)[0]) for W, b in self.layers]
-        return pack(sums) / len(self.layers[0][1])  # (W3)
+        return pack([(W.mean(axis), np.add.reduce(b, axis)[0] / len(b)) for W, b in self.layers])
 
     def flat(self) -> Array:
         """All of it as one array, the weights multiplied out."""

@@ -328,20 +328,20 @@ def test_a_transpose_is_settled_as_its_weight_is(monkeypatch, shape):
     ],
 )
 @pytest.mark.parametrize("base", [False, True])
-def test_the_sum_over_tasks(monkeypatch, tasks, ranks, stacked, base):
+def test_the_mean_over_tasks(monkeypatch, tasks, ranks, stacked, base):
     rng, calls, stack = np.random.default_rng(15), [], factored._stacked
     pairs = factors(rng, 20, 30, ranks, tasks)
     W = rng.normal(size=(tasks, 20, 30)) if base else None
     monkeypatch.setattr(factored, "_stacked", lambda *given: calls.append(given) or stack(*given))
-    got = Factored(W, pairs).sum(0)
-    want = (sum_of(pairs) + (0 if W is None else W)).sum(0)
+    got = Factored(W, pairs).mean(0)
+    want = (sum_of(pairs) + (0 if W is None else W)).mean(0)
     assert check.relative_error(got, want) < SUMMED_OTHERWISE
     assert len(calls) == stacked
 
 
-def test_the_sum_of_a_weight_without_factors():
+def test_the_mean_of_a_weight_without_factors():
     W = np.random.default_rng(16).normal(size=(5, 3, 2))
-    assert_same([Factored(W).sum(0)], [W.sum(0)])
+    assert_same([Factored(W).mean(0)], [W.mean(0)])
 
 
 # Vectors
