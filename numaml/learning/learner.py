@@ -36,6 +36,7 @@ Array = np.ndarray[Any, Any]
 # come the network's fields, then these.
 FORMATS: dict[int, type[Network]] = {1: MLP, 2: ConvNet}
 FIELDS = ("dtype", "alpha", "steps", "scaling", "classes", "provenance")
+LATER = {"pool": 1}  # fields of a network that its format had not yet, and what stood for them
 DTYPES = ("float32", "float64")
 NAMES = [f"scaling.{name}" for name in Scaling._fields]
 LONGEST = 1 << 22  # bytes of a description: names and scaling of some ten thousand columns
@@ -482,6 +483,7 @@ def _description(learner: Learner) -> bytes:
         raise TypeError("the activation is your own and cannot be saved; want one with a name")
     version = next(number for number, kind in FORMATS.items() if isinstance(model, kind))
     network = {name: getattr(model, name) for name in _fields(version)}
+    network = dict(one for one in network.items() if one not in LATER.items())
     values = (
         learner.theta.dtype.name, _apart(learner.alpha)[0], learner.steps,
         scaling and {name: array.tolist() for name, array in scaling._asdict().items()},
@@ -523,14 +525,17 @@ def _parse(text: bytes) -> tuple[str, dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its description cannot be read ({error}); copy it again") from error
     version = about.get("version") if isinstance(about, dict) else None
-    if isinstance(version, int) and version > max(FORMATS):
+    version = version if isinstance(version, int) else 0
+    if version > max(FORMATS):
         raise ValueError(
             f"its format has the version {version} and this numaml reads {max(FORMATS)}; update "
             "numaml"
         )
-    if version not in FORMATS or tuple(about) != ("version", *_fields(version), *FIELDS):
+    names = _fields(version) if version in FORMATS else ()
+    names = tuple(name for name in names if name in about or name not in LATER)
+    if not names or tuple(about) != ("version", *names, *FIELDS):
         raise ValueError("its description has other fields; want a file that Learner.save wrote")
-    model: Network = FORMATS[version](*(about[name] for name in _fields(version)))
+    model: Network = FORMATS[version](**{name: about[name] for name in names})
     scaling = about["scaling"] and Scaling(**about["scaling"])
     if about["dtype"] not in DTYPES:
         raise ValueError(f"theta has dtype {about['dtype']!r}; want one of {', '.join(DTYPES)}")

@@ -35,11 +35,12 @@ def command(*arguments):
 def write_data(path, seed=0, classes=(26, 19)):
     """Glyphs in the place of Omniglot's drawings: 8×8 pixels as 24×24 in a frame of two.
 
-    Three alphabets to learn from, "p" with six characters and "q" and "r" with the others, and two
-    to judge by.
+    Three alphabets to learn from, "p" with six characters of 26 and "q" and "r" with the others,
+    and two to judge by.
     """
-    background_alphabet = np.repeat(["p", "q", "r"], [6, 9, classes[0] - 15])
-    evaluation_alphabet = np.repeat(["s", "t"], [7, classes[1] - 7])
+    p, q, s = 6 * classes[0] // 26, 9 * classes[0] // 26, 7 * classes[1] // 19
+    background_alphabet = np.repeat(["p", "q", "r"], [p, q, classes[0] - p - q])
+    evaluation_alphabet = np.repeat(["s", "t"], [s, classes[1] - s])
     x, _ = numaml.glyphs(seed, sum(classes), 20)
     images = np.pad(np.kron(x, np.ones((3, 3), np.uint8)), ((0, 0), (2, 2), (2, 2)))
     background, evaluation = np.split(images.reshape(-1, 20, 28, 28), [classes[0]])

@@ -26,6 +26,7 @@ from numaml.learning.learner import FIELDS, LONGEST, _archived, _description
 SMALL = Learner(MLP((1, 2)), np.array([0.5, -2.0, 1.5, 3.0], np.float32), 0.25, 3)
 RANDOM = np.random.default_rng(0)
 IMAGES = ConvNet((5, 4, 2), ((3, 3, 2), (4, 2, 1)), 2, "tanh", "cross_entropy", "batch")
+WINDOWS = ConvNet((8, 4, 1), ((3, 3, 1),), 2, loss="cross_entropy", pool=2)
 UNITS = Scaling(*(np.exp(RANDOM.normal(0, 20, n)) for n in (4, 4, 2, 2)))
 
 
@@ -45,6 +46,7 @@ LEARNERS = {
     "names": classifier(3, classes=np.array(["a", "é\u2028\ud800", ""])),
     "numbers": classifier(2, classes=np.array([-(2**40), 7])),
     "images": Learner(IMAGES, IMAGES.init(0, np.float32), 2.0, 3, classes=np.array(["o", "x"])),
+    "windows": Learner(WINDOWS, WINDOWS.init(0), 0.5, 1),
     "provenance": classifier(3, provenance={"a": [1, None, {"b": 1e-300}], "größe": "θ\ud800"}),
 }
 
@@ -142,6 +144,7 @@ IMAGES_HOSTILE = {
     "no layers": ("layers", "[]", "want (filters, kernel, stride)"),
     "a layer true": ("layers", "[[3, 3, 2], [4, 2, true]]", "want (filters, kernel, stride)"),
     "of another network": ("version", "1", "other fields"),
+    "of a network without a name": ("version", "[]", "other fields"),
 }
 
 
@@ -151,6 +154,17 @@ def test_a_hostile_description_of_images_is_refused(name, kept):
     about = json.loads(_description(LEARNERS["images"])) | {field: "HERE"}
     text = json.dumps(about).replace('"HERE"', value).encode()
     refused(kept(_archived(text, LEARNERS["images"].theta)), reason)
+
+
+def test_windows_are_told_only_where_there_are_any(kept):
+    """So that files from before there were windows stay what would be written again."""
+    assert b"pool" not in _description(LEARNERS["images"])
+    assert b'"norm": null, "pool": 2, "dtype"' in _description(LEARNERS["windows"])
+    for windows, reason in (("1", "not as Learner.save writes it"), ("3", "want multiples of it")):
+        text = _description(LEARNERS["windows"]).replace(
+            b'"pool": 2', b'"pool": ' + windows.encode()
+        )
+        refused(kept(_archived(text, LEARNERS["windows"].theta)), reason)
 
 
 def test_an_example_takes_no_more_memory_than_a_file_may_ask_for():

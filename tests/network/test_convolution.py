@@ -280,15 +280,15 @@ def test_batches_that_are_checked_and_not_lifted_are_taken_too():
 
 def test_evaluations_are_taken_in_parts(monkeypatch):
     model = net(norm="batch")
-    arguments = model, model.init(0), tasks_for(model, (5,)), 0.3, 2
+    arguments = model, model.init(0), tasks_for(model, (7,)), 0.3, 2
     want = [numaml.evaluate(*arguments), numaml.accuracies(*arguments)]
     monkeypatch.setattr(parts, "KEPT", 1)
-    monkeypatch.setattr(parts, "PART", 2 * 8 * model.trace_size(3, 8, 0))
+    monkeypatch.setattr(parts, "PART", 3 * 8 * model.trace_size(3, 8, 0))
     monkeypatch.setattr(parts, "THETAS", 0)
     monkeypatch.setattr(parts, "ROWS", 1)
     sets = arguments[2].support, arguments[2].query
     sizes = [size for size, _ in parts.in_parts(*arguments[:2], *sets, 0)]
-    assert sizes == [1, 2, 2]
+    assert sizes == [2, 2, 3]
     got = [numaml.evaluate(*arguments), numaml.accuracies(*arguments)]
     assert relative_error(got[0], want[0]) < PROMISED
     assert np.array_equal(got[1], want[1])
