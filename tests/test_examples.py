@@ -93,7 +93,7 @@ def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys)
     text = (tmp_path / "new" / "run" / "speed.md").read_text()
     assert "torch.func: left out, torch is not installed" in text
     assert "20-32-24-5, T=4, 3/6, K=2, cross-entropy" in text
-    assert "images of 6×5×1, convolutions 4, batch norm, T=3, 4/6, K=2, cross-entropy" in text
+    assert "6×5×1 convolved 4, batch norm, T=3, 4/6, K=2, cross-entropy" in text
 
 
 def as_peer(function, calls):

@@ -57,7 +57,7 @@ def network(row: dict[str, Any]) -> str:
     sizes = "-".join(map(str, row["sizes"]))
     if row.get("image"):
         filters = "-".join(str(filters) for filters, _, _ in row["convolutions"])
-        sizes = f"images of {'×'.join(map(str, row['image']))}, convolutions {filters}"
+        sizes = f"{'×'.join(map(str, row['image']))} convolved {filters}"
     loss = "cross-entropy" if row["loss"] == "cross_entropy" else "squared error"
     norm = ", batch norm" if row["norm"] else ""
     data = f"T={row['tasks']}, {row['support']}/{row['query']}, K={row['steps']}"
@@ -199,7 +199,7 @@ def drawing(rows: list[dict[str, Any]]) -> bytes:
     axes.set_yticks(range(len(rows)), [network(row) for row in rows])
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlabel("milliseconds for one exact meta-gradient, median (left is faster)")
+    axes.set_xlabel("milliseconds for one exact meta-gradient (left is faster)")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", which="both", color=FAINT, alpha=0.25, linewidth=0.5)
     handles, labels = axes.get_legend_handles_labels()
@@ -211,5 +211,5 @@ def drawing(rows: list[dict[str, Any]]) -> bytes:
 
 def png(drawn: Any) -> bytes:
     content = io.BytesIO()
-    drawn.savefig(content, format="png")
+    drawn.savefig(content, format="png", bbox_inches="tight")
     return content.getvalue()
