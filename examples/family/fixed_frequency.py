@@ -7,20 +7,17 @@ tasks with 100 support sets each, on a grid of 100 points; of a task counts the 
 supports, and the interval is over the tasks.
 """
 
-import argparse
-import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+from sinusoid import MODEL, table, trained
 
 import numaml
 from numaml import family
 from numaml.data.sinusoids import sinusoid
 from numaml.learning.evaluation import mean_and_interval
 
-MODEL = numaml.MLP((1, 40, 40, 1))
 TASKS, SUPPORTS, AWAY = 100, 100, 100.0
 # name: (rates, inner steps in training, gradient)
 LEARNERS = {
@@ -30,18 +27,6 @@ LEARNERS = {
     "Reptile": (0.01, 5, family.reptile_direction),
     "first bias only, 0.1": (((None, 0.1), None, None), 1, numaml.meta_gradient),
 }
-
-
-def trained(name, seed, iterations):
-    """Meta-parameters and rates at the last outer step."""
-    alpha, steps, gradient = LEARNERS[name]
-    theta, learned = MODEL.init(seed), getattr(gradient, "learned", False)
-    start = family.joined(MODEL, theta, alpha, steps) if learned else theta
-    state = numaml.train(
-        MODEL, start, numaml.Sinusoids(4, 5, 10), alpha=alpha, steps=steps, iterations=iterations,
-        gradient=gradient, rng=seed, limit=10.0,
-    )  # fmt: skip
-    return family.parted(MODEL, state.theta, alpha, steps) if learned else (state.theta, alpha)
 
 
 def errors(theta, alpha, seed):
@@ -61,7 +46,7 @@ def errors(theta, alpha, seed):
 
 def row(name, seed, iterations):
     start = time.process_time()
-    theta, alpha = trained(name, seed, iterations)
+    theta, alpha = trained(LEARNERS[name], numaml.Sinusoids(4, 5, 10), seed, iterations)
     seconds, found = time.process_time() - start, errors(theta, alpha, seed)
     kept = np.where(found < AWAY, found, np.nan)
     mean, interval = mean_and_interval(np.nanmean(kept, axis=1))
@@ -72,22 +57,5 @@ def row(name, seed, iterations):
     }  # fmt: skip
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--iterations", type=int, default=60000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args(arguments)
-    rows = []
-    for seed in given.seeds:
-        for name in given.learners:
-            rows.append(row(name, seed, given.iterations))
-            print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
-            if given.out:
-                given.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(table(__doc__.splitlines()[0], row, LEARNERS, 60000, [0]))

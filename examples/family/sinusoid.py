@@ -52,13 +52,13 @@ LEARNERS = {
 }
 
 
-def trained(name, seed, iterations):
+def trained(learner, source, seed, iterations):
     """Meta-parameters and rates at the last outer step."""
-    alpha, steps, gradient = LEARNERS[name]
+    alpha, steps, gradient = learner
     theta, learned = MODEL.init(seed), getattr(gradient, "learned", False)
     start = family.joined(MODEL, theta, alpha, steps) if learned else theta
     state = numaml.train(
-        MODEL, start, numaml.Sinusoids(), alpha=alpha, steps=steps, iterations=iterations,
+        MODEL, start, source, alpha=alpha, steps=steps, iterations=iterations,
         gradient=gradient, rng=seed, limit=10.0,
     )  # fmt: skip
     return family.parted(MODEL, state.theta, alpha, steps) if learned else (state.theta, alpha)
@@ -76,7 +76,7 @@ def errors(theta, alpha, seed):
 
 def row(name, seed, iterations):
     start = time.perf_counter()
-    theta, alpha = trained(name, seed, iterations)
+    theta, alpha = trained(LEARNERS[name], numaml.Sinusoids(), seed, iterations)
     seconds, found = time.perf_counter() - start, errors(theta, alpha, seed)
     figures = {"learner": name, "seed": seed, "iterations": iterations, "seconds": round(seconds)}
     for k in STEPS:
@@ -86,11 +86,12 @@ def row(name, seed, iterations):
     return figures
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--iterations", type=int, default=20000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
+def table(description, row, learners, iterations, seeds, arguments=None):
+    """A row of every learner and seed, printed and kept as soon as it is there."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--iterations", type=int, default=iterations)
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
+    parser.add_argument("--learners", nargs="+", default=list(learners), choices=list(learners))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(arguments)
     rows = []
@@ -107,4 +108,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(table(__doc__.splitlines()[0], row, LEARNERS, 20000, [0, 1, 2]))
