@@ -7,6 +7,8 @@ import numaml
 from numaml.learning.outer import adam
 from numaml.learning.state import Moments, State
 
+from ..engine.test_shards import Now
+
 MODEL = numaml.MLP((1, 5, 1))
 SOURCE = numaml.Sinusoids(tasks=3, shots=4, queries=4)
 SETTINGS = {"alpha": 0.01, "steps": 1, "iterations": 6, "every": 2}
@@ -43,20 +45,8 @@ WRITERS = {
     "gradient": lambda: {"gradient": writing_gradient},
     "validate": lambda: {"validate": writing},
     "source": lambda: (lambda keeping: {"gradient": keeping, "source": keeping.source})(Keeping()),
-    "a function in shards": lambda: {"gradient": numaml.sharded(Serial(), 2, writing_gradient)},
+    "a function in shards": lambda: {"gradient": numaml.sharded(Now(), 2, writing_gradient)},
 }
-
-
-class Serial:
-    def submit(self, function, *arguments):
-        from concurrent.futures import Future
-
-        future = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 @pytest.mark.parametrize("who", WRITERS)
