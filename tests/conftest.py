@@ -19,7 +19,7 @@ def in_turn():
 
     def fit_all(jobs, progress):
         for job, shown in zip(jobs, progress, strict=True):
-            fit(job.experiment, job.folder, job.resume, shown)
+            fit(*job, shown)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "fit_all", fit_all)

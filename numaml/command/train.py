@@ -85,9 +85,10 @@ def _run(options: argparse.Namespace) -> int:
         say(f"{work}; run folder: {folder}")
         if about := experiment.about():
             say(about)
-    jobs = [job for one, own in _parts(experiment, folder) for job in _jobs(one, own, resumed)]
+    jobs = [job for one, own in _parts(experiment, folder) for job in _jobs(one, own)]
     with locked(folder):  # by nobody else; from here on each learner locks its own folder
-        pass
+        if not resumed:
+            runs.begin(experiment, folder, [job.folder for job in jobs])
     begun = time.monotonic()
     with ExitStack() as bars:
         updates = [
@@ -112,15 +113,12 @@ def _parts(experiment: Experiment, folder: Path) -> list[tuple[Experiment, Path]
     return [(experiment, folder)] + [(one, folder_inside(folder, name)) for name, one in others]
 
 
-def _jobs(experiment: Experiment, folder: Path, resumed: bool) -> list[Job]:
+def _jobs(experiment: Experiment, folder: Path) -> list[Job]:
     """The experiment's own learner, and those beside it for comparison."""
     beside = () if experiment.alone else experiment.BESIDE
     others = [learner for learner in beside if learner != experiment.learner]
     folders = {experiment.learner: folder} | {one: folder_inside(folder, one) for one in others}
-    return [
-        Job(dataclasses.replace(experiment, learner=learner), own, resumed and runs.is_run(own))
-        for learner, own in folders.items()
-    ]
+    return [Job(dataclasses.replace(experiment, learner=one), own) for one, own in folders.items()]
 
 
 def _title(job: Job, run: Path) -> str:

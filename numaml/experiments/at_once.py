@@ -28,7 +28,6 @@ class Job(NamedTuple):
 
     experiment: Experiment
     folder: Path
-    resume: bool
 
 
 def fit_all(jobs: Sequence[Job], progress: Sequence[Callable[..., None]]) -> None:
@@ -109,7 +108,7 @@ def _work(job: Job, pipe: Connection, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     reporter = _Reporter(pipe, job.experiment.iterations)
     try:
-        fit(job.experiment, job.folder, job.resume, reporter)
+        fit(*job, reporter)
         last: tuple[Any, ...] = ("done",)
     except KeyboardInterrupt:
         last = ("done",)  # the parent knows

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,15 +109,32 @@ def _experiment(content: dict[str, Any], name: str | None) -> Experiment:
     return experiment
 
 
-def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[..., None]) -> State:
-    """Train one learner in its folder; progress gets iteration, meta-value, and last validation.
+def begin(experiment: Experiment, folder: Path, folders: Iterable[Path]) -> None:
+    """Write the settings of a run, before any learner in one of its folders is trained.
 
-    At the end ``learner.npz`` is there, with the meta-parameters that `Trained` chooses.
+    Whatever kills it from here on, the run can be resumed.
 
     Raises
     ------
     FileExistsError
-        If the folder holds a run and resume is False.
+        If one of the folders holds a run.
+    BlockingIOError
+        If another run is training there.
+    """
+    with locked(folder):
+        for one in folders:
+            _refuse_overwriting(one)
+        write(experiment, folder)
+
+
+def fit(experiment: Experiment, folder: Path, progress: Callable[..., None]) -> State:
+    """Train one learner in its folder; progress gets iteration, meta-value, and last validation.
+
+    What was trained there before is gone on from. At the end ``learner.npz`` is there, with the
+    meta-parameters that `Trained` chooses.
+
+    Raises
+    ------
     ValueError
         If the run has gone further already.
     BlockingIOError
@@ -127,7 +144,6 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
     rng = np.random.default_rng(experiment.seed)
     start = experiment.joined(experiment.start(rng))
     with locked(folder):
-        _refuse_overwriting(folder, resume)
         _refuse_going_back(folder, experiment.iterations)
         write(experiment, folder)
         with _taken(experiment) as gradient:
@@ -145,7 +161,7 @@ def fit(experiment: Experiment, folder: Path, resume: bool, progress: Callable[.
                 outer=experiment.outer(),
                 rng=rng,
                 folder=folder,
-                resume=resume,
+                resume=True,
                 every=experiment.every,
                 validate=_noting(scores, validator) if validator else None,
                 progress=lambda iteration, value: progress(iteration, value, *scores[-1:]),
@@ -178,11 +194,16 @@ def _noting(scores: list[float], validator: Validator) -> Validator:
     return validate
 
 
-def _refuse_overwriting(folder: Path, resume: bool) -> None:
-    if not resume and os.path.lexists(folder / CONFIG):
+def _refuse_overwriting(folder: Path) -> None:
+    if os.path.lexists(folder / CONFIG):
         raise FileExistsError(
             f"{folder} holds a run already; continue it with --resume {folder}, or choose another "
             "folder with --out"
+        )
+    if os.path.lexists(folder / CHECKPOINT):
+        raise FileExistsError(
+            f"{folder} holds a checkpoint already, and no {CONFIG} that says of what; choose "
+            "another folder with --out"
         )
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from numaml import Batch, Learner, __version__, adapt
 from numaml.command import main as cli
-from numaml.command import progress
+from numaml.command import progress, train
 from numaml.experiments import runs
 from numaml.learning.state import State
 
@@ -261,6 +261,72 @@ def test_a_run_is_not_overwritten(trained, capsys):
     assert "holds a run already; continue it with --resume" in capsys.readouterr().err
     after = (trained / "checkpoint.npz").read_bytes(), (trained / "config.json").read_bytes()
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("inside", "says"),
+    [
+        ("config.json", "holds a run already; continue it with --resume"),
+        ("checkpoint.npz", "holds a checkpoint already, and no config.json"),
+        ("first-order/config.json", "first-order holds a run already"),
+    ],
+)
+def test_a_run_does_not_begin_over_a_part_of_another(trained, tmp_path, capsys, inside, says):
+    """Found before anything is written, so that what is there can be looked at as it was."""
+    folder = tmp_path / "run"
+    (folder / inside).parent.mkdir(parents=True)
+    shutil.copy(trained / inside, folder / inside)
+    assert numaml("train", "sinusoid", "--out", folder, *SHORT) == 2
+    assert says in capsys.readouterr().err
+    assert [path for path in folder.rglob("*") if path.is_file()] == [folder / inside]
+
+
+def begun(jobs, _):
+    """Two learners were begun, and a third was not, when the power went."""
+    for job in jobs[1:]:
+        runs.write(*job)
+    raise KeyboardInterrupt
+
+
+def stopped(jobs, _):
+    """Not one was begun."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("happened", [begun, stopped])
+def test_a_run_killed_while_its_learners_begin_can_be_resumed(
+    trained, tmp_path, monkeypatch, happened
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit_all", happened)
+        assert numaml("train", "sinusoid", "--out", tmp_path / "run", *SHORT) == 130
+    assert numaml("train", "--resume", tmp_path / "run") == 0
+    assert contents(tmp_path / "run") == contents(trained)
+
+
+def test_a_learner_that_outlives_a_killed_run_does_not_stop_its_resumption(
+    trained, tmp_path, monkeypatch
+):
+    """What it writes, it writes after the resumed run has looked which learners there are."""
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit_all", stopped)
+        assert numaml("train", "sinusoid", "--out", tmp_path / "run", *SHORT) == 130
+    whole = train.fit_all
+
+    def late(jobs, progress):
+        for job in jobs[1:]:
+            runs.write(*job)
+        whole(jobs, progress)
+
+    monkeypatch.setattr(train, "fit_all", late)
+    assert numaml("train", "--resume", tmp_path / "run") == 0
+    assert contents(tmp_path / "run") == contents(trained)
+
+
+def contents(run):
+    """Every file but the lock, whose number is of a process."""
+    paths = [path for path in run.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from numaml.learning.state import State
 LEARNERS = ("exact", "first-order", "pretrained")
 
 
-def jobs_in(folder, resume=False, **settings):
+def jobs_in(folder, **settings):
     few = {"iterations": 40, "every": 10, "tasks": 2, "shots": 3, "queries": 3, "hidden": (4,)}
     made = []
     for learner in LEARNERS:
         own = folder if learner == "exact" else folder / learner
-        made.append(Job(Sinusoid(learner=learner, **(few | settings)), own, resume))
+        made.append(Job(Sinusoid(learner=learner, **(few | settings)), own))
     return made
 
 
@@ -73,17 +73,17 @@ def test_an_error_of_one_is_the_error_of_all_and_the_others_keep_what_they_have(
     jobs = jobs_in(tmp_path / "run", iterations=100_000)
     bad = dataclasses.replace(jobs[1].experiment, alpha=1e18, iterations=50)
     with pytest.raises(FloatingPointError, match="diverged"):
-        fit_all([jobs[0], Job(bad, jobs[1].folder, False)], silent(2))
+        fit_all([jobs[0], Job(bad, jobs[1].folder)], silent(2))
     state = State.load(tmp_path / "run")
     assert 0 < state.iteration < 100_000
 
 
-def test_a_folder_that_holds_a_run_is_refused(tmp_path):
+def test_a_run_is_gone_on_from(tmp_path):
     fit_all(jobs_in(tmp_path / "run")[:1], silent(1))
-    with pytest.raises(FileExistsError, match="holds a run already"):
-        fit_all(jobs_in(tmp_path / "run")[:1], silent(1))
-    fit_all(jobs_in(tmp_path / "run", resume=True, iterations=60)[:1], silent(1))
+    fit_all(jobs_in(tmp_path / "run", iterations=60)[:1], silent(1))
     assert read(tmp_path / "run").iterations == 60
+    with pytest.raises(ValueError, match="has 60 outer steps already; want --iterations 60"):
+        fit_all(jobs_in(tmp_path / "run", iterations=59)[:1], silent(1))
 
 
 CODE = """
@@ -140,7 +140,7 @@ def test_ctrl_c_loses_no_iteration_of_any(tmp_path):
     assert done > 0
     # Interrupted after whole iterations, and resumed, it is the run that was never interrupted.
     more = done + 7
-    fit_all(jobs_in(tmp_path / "run", resume=True, iterations=more)[:1], silent(1))
+    fit_all(jobs_in(tmp_path / "run", iterations=more)[:1], silent(1))
     fit_all(jobs_in(tmp_path / "whole", iterations=more)[:1], silent(1))
     assert bits(tmp_path / "run")["exact"] == bits(tmp_path / "whole")["exact"]
 
@@ -151,7 +151,7 @@ def test_when_the_parent_is_killed_its_processes_end_and_the_run_can_be_resumed(
     process.communicate()
     until(lambda: free(tmp_path / "run") and free(tmp_path / "run" / "first-order"), 20)
     done = State.load(tmp_path / "run").iteration
-    fit_all(jobs_in(tmp_path / "run", resume=True, iterations=done + 5)[:1], silent(1))
+    fit_all(jobs_in(tmp_path / "run", iterations=done + 5)[:1], silent(1))
     assert State.load(tmp_path / "run").iteration == done + 5
 
 

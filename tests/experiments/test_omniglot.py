@@ -294,7 +294,7 @@ def test_convolutions_by_two_processes(data, tmp_path, monkeypatch, plain):
     model = experiment.model
     convolutions = ((5, 3, 2), (4, 3, 2))
     assert model == numaml.ConvNet((28, 28, 1), convolutions, 5, "relu", "cross_entropy", "batch")
-    state = runs.fit(experiment, tmp_path, False, lambda *_: None)
+    state = runs.fit(experiment, tmp_path, lambda *_: None)
     learner = numaml.Learner.load(tmp_path / "learner.npz")
     assert (learner.model, learner.steps, experiment.alpha) == (model, 3, 2.0)
     assert learner.alpha == {"steps": [0.7, 0.5, 0.5]}

@@ -299,7 +299,7 @@ def test_resuming_goes_on_with_the_same_data_only(data, tmp_path, capsys):
             path.unlink()
     (run / "config.json").unlink()
     with pytest.raises(RuntimeError):
-        runs.fit(config, run, False, stop)
+        runs.fit(config, run, stop)
     assert numaml("train", "table", "--resume", run, "--alone") == 0
     again = State.load(run)
     assert (again.theta == state.theta).all()
