@@ -24,6 +24,7 @@ from numaml.command import main as cli
 from numaml.command import progress
 from numaml.experiments import runs, sinusoid
 from numaml.experiments.experiment import LEARNERS
+from numaml.files.lock import locked
 from numaml.learning.state import State
 
 EVERY = 7
@@ -84,6 +85,19 @@ def finish(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def let_go(folder, seconds=20):
+    """Wait for the learners' processes, which the kernel ends a moment after the command."""
+    end = time.monotonic() + seconds
+    for run in [folder, *(path for path in folder.glob("*") if path.is_dir())]:
+        while True:
+            try:
+                with locked(run):
+                    break
+            except BlockingIOError:
+                assert time.monotonic() < end, run
+                time.sleep(0.01)
+
+
 def check(folder, log):
     """Everything readable, at most one interval lost, at most one unfinished file a folder."""
     reached = {}
@@ -141,6 +155,7 @@ def at_random(kills, arguments, rng, base):
             if (status := finish(pid)) != -signal.SIGKILL:
                 break
             done += 1
+            let_go(folder)
             check(folder, log)
         assert status == 0, Path(f"{log}.out").read_text()
         assert files(folder) == whole
