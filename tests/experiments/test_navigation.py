@@ -52,7 +52,8 @@ def stopped_at(step):
 
 def test_trained_resumed_and_evaluated(tmp_path, capsys, monkeypatch):
     drawn = pytest.importorskip("matplotlib")
-    train(tmp_path / "whole", "--iterations", "3")
+    between = ("--iterations", "4", "--every", "2")  # Ctrl-C at 3: no checkpoint is due then
+    train(tmp_path / "whole", *between)
     said = capsys.readouterr().out
     with (tmp_path / "whole" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -65,10 +66,10 @@ def test_trained_resumed_and_evaluated(tmp_path, capsys, monkeypatch):
     for name in ("learning_curve", "paths", "each_goal") if drawn else ():
         assert (tmp_path / "whole" / f"{name}.png").stat().st_size > 10_000
     monkeypatch.setattr(NavigationExperiment, "figures", lambda *_: [])
-    with stopped_at(2):
-        train(tmp_path / "parts", "--iterations", "3", ends=130)
+    with stopped_at(3):
+        train(tmp_path / "parts", *between, ends=130)
     assert "nothing is lost: continue with numaml train" in capsys.readouterr().err
-    assert len(next(iter(runs.load(tmp_path / "parts").values())).state.values) == 2
+    assert len(next(iter(runs.load(tmp_path / "parts").values())).state.values) == 3
     assert cli.main(["train", "--resume", str(tmp_path / "parts")]) == 0
     capsys.readouterr()
     assert cli.main(["evaluate", str(tmp_path / "parts")]) == 0
