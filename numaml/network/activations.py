@@ -2,13 +2,15 @@
 
 Everything is complex-analytic away from kinks (a kink is decided by ``z.real > 0``), so the
 complex step passes through it. The polynomial rows hold over any commutative ring: integers are
-their only constants.
+their only constants. Those made of exponentials stand in ``smooth.py``.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from .smooth import sigmoid, sigmoid_prime, sigmoid_second, softplus, tanh_prime, tanh_second
 
 Array = np.ndarray[Any, Any]
 Function = Callable[[Array], Array]
@@ -22,40 +24,6 @@ def relu(z: Array) -> Array:
 def relu_prime(z: Array) -> Array:
     """1 where z > 0, elsewhere 0, at the kink too."""
     return (z.real > 0).astype(z.dtype)
-
-
-def exp_minus_abs(z: Array) -> tuple[Array, Array]:
-    """exp(−|z|), which never overflows and is analytic on either side, and where z > 0."""
-    positive = z.real > 0
-    return np.exp(z * ~positive - z * positive), positive
-
-
-def sigmoid(z: Array) -> Array:
-    exp, positive = exp_minus_abs(z)
-    return (positive + exp * ~positive) / (1 + exp)  # (A2)
-
-
-def sigmoid_prime(z: Array) -> Array:
-    return sigmoid(z) * sigmoid(-z)
-
-
-def sigmoid_second(z: Array) -> Array:
-    up, down = sigmoid(z), sigmoid(-z)
-    return up * down * (down - up)
-
-
-def softplus(z: Array) -> Array:
-    exp, positive = exp_minus_abs(z)
-    return z * positive + np.log1p(exp)  # (A3)
-
-
-def tanh_prime(z: Array) -> Array:
-    exp, _ = exp_minus_abs(2 * z)
-    return 4 * exp / (1 + exp) ** 2  # (A4): 1 − tanh² without its cancellation
-
-
-def tanh_second(z: Array) -> Array:
-    return -2 * np.tanh(z) * tanh_prime(z)
 
 
 ACTIVATIONS: dict[str, Activation] = {
