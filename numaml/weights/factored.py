@@ -39,8 +39,9 @@ class Factored:
         return Factored(base, [(U, number * V) for U, V in self.pairs])
 
     def __sub__(self, other: Factored) -> Factored:
-        mine = self.__dict__.get("_other") or self  # what was multiplied out stays so
-        pairs = list(mine.pairs)
+        # What was multiplied out stays so.
+        base, pairs = self.__dict__.get("settled", (self.base, self.pairs))
+        pairs = list(pairs)
         for U, V in other.pairs:
             for i, (U_, V_) in enumerate(pairs):
                 if U_ is U:  # the support inputs at every inner step
@@ -48,13 +49,12 @@ class Factored:
                     break
             else:
                 pairs.append((U, -V))
-        base = mine.base if other.base is None else _plus(mine.base, -other.base)
-        return Factored(base, pairs)
+        return Factored(base if other.base is None else _plus(base, -other.base), pairs)
 
     def __rmatmul__(self, h: Array) -> Any:
-        W = self._other or self  # settled, without another call
-        total = None if W.base is None else product(h, W.base)
-        for U, V in W.pairs:
+        base, pairs = self.settled
+        total = None if base is None else product(h, base)
+        for U, V in pairs:
             term = (h @ U.mT) @ V  # (W1)
             total = term if total is None else total + term
         return total
@@ -62,29 +62,22 @@ class Factored:
     @property
     def mT(self) -> Factored:
         """The transpose: the factors change places."""
-        W = self._other or self
-        base = None if W.base is None else turned(W.base)
-        transpose = Factored(base, [(V, U) for U, V in W.pairs])
-        transpose._other = None  # what is chosen for W is chosen for Wᵀ
+        base, pairs = self.settled
+        transpose = Factored(None if base is None else turned(base), [(V, U) for U, V in pairs])
+        transpose.settled = transpose.base, transpose.pairs  # what is chosen for W is for Wᵀ
         return transpose
 
-    @property
-    def settled(self) -> Factored:
-        """The form that products go through; decided when the first is asked for."""
-        return self._other or self
-
     @cached_property
-    def _other(self) -> Factored | None:
-        """The settled form, where it is another: one that held itself would not go when unused."""
-        if not self.pairs:
-            return None
-        (U, V), *others = self.pairs
-        own = self.base is not None and self.base.ndim > 2  # its factors did not pay before
-        if own or not pays(sum([U.shape[-2] for U, _ in self.pairs]), U.shape[-1], V.shape[-1]):
-            return Factored(self.multiplied_out())
-        if others and U.shape[-1] + V.shape[-1] <= STACKED:
-            return Factored(self.base, [_stacked(self.pairs, -2)])
-        return None
+    def settled(self) -> tuple[Array | None, Sequence[Pair]]:
+        """(base, pairs) that products go through; decided when the first is asked for."""
+        if self.pairs:
+            U, V = self.pairs[0]
+            own = self.base is not None and self.base.ndim > 2  # its factors did not pay before
+            if own or not pays(sum([U.shape[-2] for U, _ in self.pairs]), U.shape[-1], V.shape[-1]):
+                return self.multiplied_out(), ()
+            if len(self.pairs) > 1 and U.shape[-1] + V.shape[-1] <= STACKED:
+                return self.base, [_stacked(self.pairs, -2)]
+        return self.base, self.pairs
 
     def multiplied_out(self) -> Any:
         """The matrix, or matrices."""
@@ -150,7 +143,7 @@ def lift(theta: Array, shapes: Shapes, tasks: int, rank: int) -> Vector:
     """θ in the form that is fast to adapt; nothing is copied."""
     if theta.ndim > 1 or not layered(shapes, tasks, rank):
         return theta
-    return Layered([(Factored(W), b[None]) for W, b in unpack(theta, shapes)])
+    return Layered(layers_of(theta, shapes))
 
 
 def layers_of(theta: Vector, shapes: Shapes) -> Sequence[tuple[Any, Array]]:

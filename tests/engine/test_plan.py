@@ -28,10 +28,10 @@ def forms(model, theta, support, steps):
 
 
 def form(W):
-    settled = W.settled
-    if settled.pairs:
+    base, pairs = W.settled
+    if pairs:
         return "factored"
-    return "shared" if settled.base.ndim == 2 and not W.pairs else "multiplied out"
+    return "shared" if base.ndim == 2 and not W.pairs else "multiplied out"
 
 
 @pytest.mark.parametrize(

@@ -121,15 +121,15 @@ def test_the_rule_chooses_layer_by_layer():
     hidden = rng.normal(size=(5, 9, 80))
     for steps in range(1, 7):
         phi = phi - 0.01 * model.linearize(phi, rows)[1]
-        wide, narrow = (W.settled for W, _ in phi.layers)
-        assert wide.base.ndim == 2
-        assert [U.shape[-2] for U, _ in wide.pairs] == [9], steps  # x at every step: one pair
-        assert wide.pairs[0][0] is rows.x
-        assert narrow.base.ndim == 3  # multiplied out: 9 · 81 is more than 80
-        assert not narrow.pairs
-        assert (hidden @ narrow).shape == (5, 9, 1)
+        (wide, pairs), (narrow, none) = (W.settled for W, _ in phi.layers)
+        assert wide.ndim == 2
+        assert [U.shape[-2] for U, _ in pairs] == [9], steps  # x at every step: one pair
+        assert pairs[0][0] is rows.x
+        assert narrow.ndim == 3  # multiplied out: 9 · 81 is more than 80
+        assert not none
+        assert (hidden @ phi.layers[1][0]).shape == (5, 9, 1)
     # Products with θ's own W go through W.
-    assert model.lift(model.init(0), batch)[0].layers[0][0].settled.base.ndim == 2
+    assert model.lift(model.init(0), batch)[0].layers[0][0].settled[0].ndim == 2
 
 
 def test_long_inner_loops_become_dense():
@@ -142,8 +142,8 @@ def test_long_inner_loops_become_dense():
     forms = []
     for _ in range(5):
         phi = phi - 0.01 * model.linearize(phi, rows)[1]
-        settled = phi.layers[1][0].settled
-        forms.append((settled.base.ndim, [U.shape[-2] for U, _ in settled.pairs]))
+        base, pairs = phi.layers[1][0].settled
+        forms.append((base.ndim, [U.shape[-2] for U, _ in pairs]))
     # 30 · 30 / 60 is 15: three steps of four examples pay, and are one pair when they settle
     assert forms == [(2, [4]), (2, [8]), (2, [12]), (3, []), (3, [])]
 
@@ -212,28 +212,30 @@ def sum_of(pairs):
         (12, 30, (1, 2, 5), [8]),
     ],
 )
-@pytest.mark.parametrize("base", [False, True])
-def test_how_a_weight_settles(n_in, n_out, ranks, settled, base):
+@pytest.mark.parametrize("with_base", [False, True])
+def test_how_a_weight_settles(n_in, n_out, ranks, settled, with_base):
     rng = np.random.default_rng(7)
     h, c = rng.normal(size=(5, 2, n_in)), rng.normal(size=(5, 2, n_out))
-    W = rng.normal(size=(n_in, n_out)) if base else None
+    W = rng.normal(size=(n_in, n_out)) if with_base else None
     weight = Factored(W, factors(rng, n_in, n_out, ranks))
     want = sum_of(weight.pairs) + (0 if W is None else W)
     assert check.relative_error(weight.multiplied_out(), want) < SUMMED_OTHERWISE
     assert check.relative_error(h @ weight, h @ want) < SUMMED_OTHERWISE
     assert check.relative_error(c @ weight.mT, c @ want.mT) < SUMMED_OTHERWISE
-    assert [U.shape[-2] for U, _ in weight.settled.pairs] == settled
-    assert weight.settled is weight.settled  # decided once
+    (base, pairs), again = weight.settled, weight.settled
+    assert [U.shape[-2] for U, _ in pairs] == settled
+    assert again[0] is base  # decided once
+    assert again[1] is pairs
     if settled:
-        assert weight.settled.base is W
+        assert base is W
     else:
-        assert weight.settled.base.shape == (5, n_in, n_out)
+        assert base.shape == (5, n_in, n_out)
     assert [U.shape[-2] for U, _ in weight.pairs] == list(ranks)  # what it was it stays
 
 
 def test_a_weight_without_factors_is_settled():
     weight = Factored(np.ones((3, 2)))
-    assert weight.settled is weight
+    assert weight.settled == (weight.base, ())
 
 
 def test_a_weight_once_multiplied_out_stays_so():
@@ -243,9 +245,10 @@ def test_a_weight_once_multiplied_out_stays_so():
     weight = Factored(base, pairs)  # one row would pay
     want = base + sum_of(pairs)
     assert check.relative_error(h @ weight, h @ want) < SUMMED_OTHERWISE
-    assert not weight.settled.pairs
+    settled, none = weight.settled
+    assert not none
     further = weight - Factored(None, pairs)
-    assert further.base is weight.settled.base
+    assert further.base is settled
     assert check.relative_error(h @ further, h @ (want - sum_of(pairs))) < SUMMED_OTHERWISE
 
 
@@ -258,9 +261,9 @@ def test_a_step_goes_on_from_what_has_settled_and_else_keeps_pairs():
     assert kept.base is base
     assert [U.shape[-2] for U, _ in kept.pairs] == [8, 8]
     used = Factored(base, pairs[:1])
-    used.settled  # noqa: B018  # asks for the decision
+    settled, _ = used.settled  # asks for the decision
     after = used - Factored(None, pairs[1:])
-    assert after.base is used.settled.base
+    assert after.base is settled
     assert_same([after.multiplied_out()], [kept.multiplied_out()])
 
 
@@ -302,12 +305,12 @@ def test_a_transpose_is_settled_as_its_weight_is(monkeypatch, shape):
     c, pairs = rng.normal(size=(5, 2, 12)), factors(rng, 20, 12, (2, 3))
     weight = Factored(rng.normal(size=shape), pairs)
     want = weight.multiplied_out()
-    form = weight.settled
+    _, settled = weight.settled
     with monkeypatch.context() as patch:
         patch.setattr(factored, "pays", None)  # asked once
         transpose = weight.mT
-    assert transpose.settled is transpose
-    assert transpose.pairs == [(V, U) for U, V in form.pairs]  # the same arrays
+    assert transpose.settled == (transpose.base, transpose.pairs)  # the same array
+    assert transpose.pairs == [(V, U) for U, V in settled]  # the same arrays
     assert_same([c @ transpose, transpose.multiplied_out()], [c @ want.mT, want.mT])
     assert transpose.base.flags.c_contiguous == (len(shape) == 2)  # θ's own is turned
     assert Factored(None, pairs).mT.base is None
