@@ -4,13 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..maml import Lifting, Model, offers
-from ..network.settings import as_count as as_count
-from ..network.settings import as_real as as_real
+from ..maml import Array, Lifting, Model, offers
+from ..network.settings import as_count
 from ..weights.numbers import as_numbers
 from .alpha import LARGEST, any_alpha
-
-Array = np.ndarray[Any, Any]
 
 
 def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:

@@ -1,7 +1,5 @@
 """The public calls: the mathematics of `maml`, run in the way that is fast for the case at hand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -11,10 +9,8 @@ from .arguments import checked, checked_tasks, number
 from .parts import in_parts, mean
 from .replayed import looked_at, replayed, value_and_gradient
 
-Array = np.ndarray[Any, Any]
 
-
-def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -> Array:
+def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -> maml.Array:
     """Adapted parameters φ_K: K gradient steps ``φ_{k+1} = φ_k − α ∇L_S(φ_k)`` from φ_0 = θ.
 
     Parameters

@@ -6,18 +6,14 @@ independent, so parts of them need no more than one part's memory, and (M5) puts
 The mean is derived in ``derivations/3-meta-gradient.md``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..maml import Model, offers
+from ..maml import Array, Model, offers
 from .models import leaves, rebuilt
-
-Array = np.ndarray[Any, Any]
 
 KEPT = 2**26  # bytes; what glibc's malloc keeps for the next call
 PART = 2**25  # bytes of a part's traces: half of KEPT, for temporaries come on top

@@ -1,22 +1,18 @@
 """One call of the mathematics in `maml`, from a recording where there is one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..maml import Lifting, Result, offers
+from ..maml import Array, Lifting, Result, offers
 from .arguments import number
 from .models import key_and_arrays, of_arrays
 from .own import Own
 from .recording import Unseen
 from .store import Store
 from .through import through
-
-Array = np.ndarray[Any, Any]
 
 STORE = Store()
 # Error states under which nobody asks which operation overflowed, only that one did.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.alpha import checked_rates, kept_alpha, varied
-from ..engine.arguments import as_count, as_real, checked_steps, checked_theta
+from ..engine.arguments import checked_steps, checked_theta
 from ..engine.calls import meta_gradient
 from ..engine.inner import Rule, Scheduled
 from ..files.lock import locked
@@ -24,6 +24,7 @@ from ..files.names import described, name_of
 from ..files.own import check_own
 from ..files.whole import remove_unfinished
 from ..maml import Model
+from ..network.settings import as_count, as_real
 from .conditions import changes, conditions
 from .evaluation import adapted
 from .generators import recorded, restored

@@ -16,12 +16,10 @@ there is one, leads. Derived in ``derivations/1-backpropagation.md``, ``2-r-oper
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..weights.factored import Outer
+from ..weights.theta import Array
 from .activations import Function
 
-Array = np.ndarray[Any, Any]
 Each = Sequence[Any]  # one of every layer, and None at 0
 Norm = Callable[[Array], Any]  # a -> q = N(a), with its Jacobian
 
