@@ -11,7 +11,6 @@ recursion is derived in ``derivations/3-meta-gradient.md``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -46,12 +45,7 @@ class Lifting(Model, Protocol):
 
 def offers(model: Any, protocol: Any) -> bool:
     """Whether a model has the methods of a protocol."""
-    return _offers(type(model), protocol)  # type: ignore[arg-type]  # types can be hashed
-
-
-@lru_cache(256)  # for it is asked at every call
-def _offers(kind: Any, protocol: Any) -> bool:
-    return issubclass(kind, protocol)
+    return issubclass(type(model), protocol)
 
 
 def inner_loop(

@@ -14,9 +14,7 @@ def checked_tasks(model: Model, theta: Any, tasks: Any, alpha: Any, steps: Any) 
     """The arguments of a meta-gradient, checked before any work: what the cores above take."""
     if not (hasattr(tasks, "support") and hasattr(tasks, "query")):
         raise TypeError(f"tasks is {type(tasks).__name__}; want numaml.Tasks(support, query)")
-    S, Q = tasks.support, tasks.query
-    theta, S, Q, alpha, steps = checked(model, theta, S, Q, alpha=alpha, steps=steps)
-    return model, theta, S, Q, alpha, steps
+    return model, *checked(model, theta, tasks.support, tasks.query, alpha=alpha, steps=steps)
 
 
 def checked(model: Any, theta: Any, *batches: Any, alpha: Any, steps: Any) -> tuple[Any, ...]:

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from .. import maml
+from .again import again
 from .arguments import checked, checked_tasks, number
 from .parts import in_parts, mean
-from .replayed import looked_at, replayed, value_and_gradient
+from .replayed import STORE, looked_at, replayed, value_and_gradient
 
 
 def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -> maml.Array:
@@ -58,6 +59,8 @@ def adapt(model: maml.Model, theta: Any, support: Any, alpha: Any, steps: Any) -
     >>> bool(np.all(model.value(phi, support) < model.value(theta, support)))
     True
     """
+    if found := STORE.on and again(maml.adapted, model, theta, support, alpha, steps):
+        return found[0]
     theta, S, alpha, steps = checked(model, theta, support, alpha=alpha, steps=steps)
     if not steps:
         with np.errstate(under="ignore"):
@@ -102,8 +105,7 @@ def meta_value(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any
     >>> after < before
     True
     """
-    (value,) = replayed(maml.value_after, *checked_tasks(model, theta, tasks, alpha, steps))
-    return number(value)
+    return number(_of_tasks(maml.value_after, model, theta, tasks, alpha, steps)[0])
 
 
 def meta_gradient(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> maml.Result:
@@ -153,6 +155,8 @@ def meta_gradient(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: 
     >>> bool(abs(gradient @ v - exact) < 1e-14 * np.linalg.norm(gradient) * np.linalg.norm(v))
     True
     """
+    if found := STORE.on and again(maml.exact, model, theta, tasks, alpha, steps):
+        return number(found[0]), found[1]
     model, theta, S, Q, alpha, steps = checked_tasks(model, theta, tasks, alpha, steps)
     parts = list(in_parts(model, theta, S, Q, steps))
     results = (value_and_gradient(maml.exact, model, theta, *b, alpha, steps) for _, b in parts)
@@ -199,5 +203,9 @@ def first_order_meta_gradient(
     >>> bool(np.linalg.norm(approximate - exact) > 0.1 * np.linalg.norm(exact))
     True
     """
-    arguments = checked_tasks(model, theta, tasks, alpha, steps)
-    return value_and_gradient(maml.first_order, *arguments)
+    value, gradient = _of_tasks(maml.first_order, model, theta, tasks, alpha, steps)
+    return number(value), gradient
+
+
+def _of_tasks(core: Any, *arguments: Any) -> Any:
+    return (STORE.on and again(core, *arguments)) or replayed(core, *checked_tasks(*arguments))

@@ -5,7 +5,7 @@ The model must be one that cannot change unseen, and the batches made of arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -33,8 +33,12 @@ def key_and_arrays(core: Any, model: Any, theta: Array, *rest: Any) -> tuple[Any
     for batch in batches:
         leaves(batch, arrays)
     arrays = [np.ascontiguousarray(array) if array.ndim else array for array in arrays]
-    shapes = tuple([(array.shape, array.dtype) for array in arrays])
-    return (core, identity(model), steps, shapes), arrays
+    return key_of(core, model, steps, arrays), arrays
+
+
+def key_of(core: Any, model: Any, steps: int, arrays: Sequence[Array]) -> Any:
+    """What tells a call that is a function of these arrays from others."""
+    return core, identity(model), steps, tuple([(array.shape, array.dtype) for array in arrays])
 
 
 def of_arrays(call: Callable[..., Any], *rest: Any) -> Callable[..., Any]:

@@ -47,7 +47,7 @@ class Recording:
         for own, number in self._own:
             own[...] = arrays[number]
         for number in self._read:
-            self._bind(number, arrays[number])
+            self._bind(number, np.ascontiguousarray(arrays[number]))
         fresh = [np.empty(view.shape, view.dtype) for view in self._written]
         for view, array in zip(self._written, fresh, strict=True):
             self._bind(view.value, array)
