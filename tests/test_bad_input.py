@@ -253,6 +253,13 @@ def test_what_is_no_batch(what):
             call(BATCHES[what])
 
 
+def test_sets_with_other_numbers_of_tasks():
+    """Sets need not be in a numaml.Tasks, which looks at this as well."""
+    sets = SimpleNamespace(support=tasks(), query=tasks(lead=(4,)))
+    with pytest.raises(ValueError, match=r"\(4, 7, 2\); want the same number of tasks in all"):
+        numaml.meta_gradient(MODEL, THETA, sets, 0.1, 1)
+
+
 @pytest.mark.parametrize("dtype", [bool, int, np.float16, np.longdouble, object])
 def test_v_is_taken_as_theta_is(dtype):
     _, _, hvp = MODEL.linearize(THETA, tasks())
@@ -299,6 +306,8 @@ def test_integers_that_thetas_dtype_does_not_tell_apart():
         with pytest.raises(ValueError, match=r"\[0, 0, 0\] is -?16777217, and float32 tells"):
             MODEL.value(single, batch)
         assert np.isfinite(MODEL.value(THETA, batch)).all()
+    for number in (2**24, -(2**24)):  # the largest that float32 tells from its neighbours
+        assert np.isfinite(MODEL.value(single, Batch(np.full((5, 7, 2), number), Y))).all()
     with pytest.raises(ValueError, match=r"is 9007199254740993, and float64 tells integers up to"):
         MODEL.predict(THETA, np.full((5, 7, 2), 2**53 + 1))
 

@@ -262,10 +262,10 @@ def test_a_product_belongs_to_the_arrays_it_was_made_of():
 
 def test_x_beyond_the_dtype_is_named():
     model = numaml.MLP((2, 3, 1))
-    theta, x = model.init(0, np.float32), np.array([[1.0, 2.0], [3.0, 1e300]])
+    theta, x = model.init(0, np.float32), np.array([[1.0, 2.0], [3.0, 1e300], [-1e301, 4.0]])
     for call in (
         lambda: model.predict(theta, x),
-        lambda: numaml.adapt(model, theta, numaml.Batch(x, np.ones((2, 1))), 0.1, 1),
+        lambda: numaml.adapt(model, theta, numaml.Batch(x, np.ones((3, 1))), 0.1, 1),
     ):
         with pytest.raises(ValueError, match=r"x\[1, 1\] is 1e\+300, beyond theta's float32"):
             call()
