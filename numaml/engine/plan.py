@@ -53,8 +53,8 @@ def plan(model: maml.Model, theta: Any, tasks: Any, alpha: Any, steps: Any) -> P
 
         ==================  ====================================================================
         "flat"              all weights of a task are one array, since in no layer the matrices
-                            of all tasks hold more than 2¹⁵ numbers while factors pay, or since
-                            alpha has a rate for each parameter
+                            of all tasks hold more than 2¹⁵ numbers while factors pay, or 2¹⁷
+                            otherwise, or since alpha has a rate for each parameter
         "shared"            θ's own W, for all tasks; where alpha is None it stays so
         "factored"          W + UᵀV with r rows in U and V, while r (n_in + n_out) < n_in n_out;
                             r is n in the first layer, whose inputs are the same at every step,

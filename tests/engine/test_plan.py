@@ -41,7 +41,8 @@ def form(W):
         ((200, 180, 3), 5, 30, {"shared", "factored", "multiplied out"}),
         ((200, 180, 3), None, 30, {"shared", "factored", "multiplied out"}),
         ((3, 200, 180), 4, 40, {"shared", "factored", "multiplied out"}),  # dense after two steps
-        ((200, 180, 3), 5, 95, {"flat"}),  # large, but nothing pays
+        ((200, 180, 3), 3, 95, {"flat"}),  # large, but nothing pays
+        ((200, 180, 3), 5, 95, {"shared", "multiplied out"}),  # so large that the mean does
     ],
 )
 def test_the_forms_told_are_those_taken(sizes, n_tasks, n, expected):

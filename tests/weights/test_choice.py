@@ -41,9 +41,11 @@ def test_factors_pay_where_they_need_fewer_multiplications(rank, n_in, n_out, ex
         ((1, 2, 4, 2049), 4, 2, True),  # in one layer is enough
         ((200, 200), 1, 1, True),
         ((200, 200), 1, 100, False),
+        ((256, 256), 2, 200, False),  # 2¹⁷ numbers
+        ((256, 256), 3, 200, True),  # factors do not pay, and the mean over tasks does
     ],
 )
-def test_vectors_are_flat_unless_factors_pay_in_a_large_layer(sizes, tasks, rank, expected):
+def test_vectors_are_flat_unless_a_layer_is_large(sizes, tasks, rank, expected):
     assert layered(tuple(itertools.pairwise(sizes)), tasks, rank) == expected
 
 
