@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from .passes import LINE, in_rows, once, placed, read, unjoined, with_arrays
+from .passes import (
+    LINE,
+    constant,
+    constants_first,
+    in_rows,
+    once,
+    placed,
+    read,
+    unjoined,
+    with_arrays,
+)
 from .recording import Constant, Program, Step, View, copied, reduced
 
 Array = np.ndarray[Any, Any]
@@ -33,12 +43,18 @@ class Recording:
         self._read, self._written = read_there, written
         self._own = [(np.empty_like(array, order="C"), n) for n, array in enumerate(arrays)
                      if n not in self._there]  # fmt: skip
-        size, start = placed(program, {*self._there, *range(len(arrays))})
+        elsewhere = {*self._there, *range(len(arrays))}
+        program = constants_first(program, elsewhere)
+        size, start = placed(program, elsewhere)
         memory = _aligned(size)
         self.bytes = size + sum(own.nbytes for own, _ in self._own)
         base: dict[int, Any] = {value: memory[first:] for value, first in start.items()}
         base |= {number: own for own, number in self._own}
-        self.steps = [self._laid_out(step, base) for step in program.steps]
+        steps = [self._laid_out(step, base) for step in program.steps]
+        lasting = sum(constant(step, elsewhere) for step in program.steps)
+        for function, operands in steps[:lasting]:
+            function(*operands)
+        self.steps = steps[lasting:]
         self._kept = [None if view.value in self._there else _array(view, base[view.value])
                       for view in program.results]  # fmt: skip
 

@@ -485,6 +485,12 @@ def test_a_recorder_that_is_blind_to_a_method_is_caught(monkeypatch, name, funct
         tried(lambda z: (function(z),), [z])
 
 
+def padded(x):
+    """A second column of zeros, whose memory others would take later on and before."""
+    whole = np.concatenate([np.exp(x), np.zeros_like(x)], -1)
+    return (np.sin(np.sin(x) @ whole[: x.shape[1]] @ whole.T + 1) @ np.cos(x),)
+
+
 def guard_sees(bug, monkeypatch, function=None):
     """The guard complains of a recording that is made with the bug, and of none without it."""
     arrays = [np.random.default_rng(1).normal(size=(6, 6))]
@@ -552,9 +558,25 @@ def written_twice(monkeypatch):
     monkeypatch.setattr(passes, "_places", wrong)
 
 
+def lent(monkeypatch):
+    """What is copied only once lies in memory that others get as well."""
+    right = passes.placed
+
+    def wrong(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr(passes, "constant", lambda *_: False)
+            return right(*given)
+
+    monkeypatch.setattr("numaml.engine.replay.placed", wrong)
+
+
 @pytest.mark.parametrize("bug", [too_early, one_for_all])
 def test_a_wrong_pass_is_caught(monkeypatch, bug):
     guard_sees(bug, monkeypatch)
+
+
+def test_what_lasts_and_is_written_over_is_caught(monkeypatch):
+    guard_sees(lent, monkeypatch, padded)
 
 
 def test_a_pass_that_breaks_leaves_the_call_plain(monkeypatch):
@@ -629,6 +651,19 @@ def test_parts_of_a_concatenation_are_written_in_place():
     program = passes.unjoined(program_of(function, x))
     assert names(program) == ["matmul", "exp", "copied"]  # a part of a value is copied
     assert same(Recording(program_of(function, x), [x])(x)[0], function(x)[0])
+
+
+def test_what_is_the_same_at_every_replay_is_copied_once():
+    x = np.random.default_rng(6).normal(size=(6, 3))
+    program = passes.unjoined(program_of(padded, x))
+    assert names(program).count("copied") == 1
+    made = Recording(program_of(padded, x), [x])
+    assert len(made.steps) == len(program.steps) - 1
+    for other in (x, 2 * x, -x):
+        assert same(made(other)[0], padded(other)[0])
+    large = np.ones((passes.LASTING // 8, 1))
+    program = program_of(lambda x: (np.concatenate([x, np.zeros_like(x)], 1) * x + 1,), large)
+    assert len(Recording(program, [large]).steps) == 4  # two copies: it has no memory of its own
 
 
 def scalars(program):
