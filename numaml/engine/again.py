@@ -13,7 +13,6 @@ import numpy as np
 
 from .. import maml
 from ..data.tasks import Batch, Tasks
-from ..network.inputs import as_dtype
 from ..network.losses import OF_CLASSES
 from ..network.mlp import MLP
 from .alpha import LARGEST
@@ -39,7 +38,11 @@ def again(core: Any, model: Any, theta: Any, tasks: Any, alpha: Any, steps: Any)
     for batch in batches:
         if type(batch) is not Batch:
             return None
-        arrays += _real(batch.x, theta), _real(batch.y, theta)
+        arrays += batch.x, batch.y
+    try:
+        arrays = _of_one_precision(arrays, theta.dtype)
+    except FloatingPointError:
+        return None
     if not np.isfinite(theta).all():
         return None
     if model.loss in OF_CLASSES and not all(_classes(y, model.sizes[-1]) for y in arrays[3::2]):
@@ -49,9 +52,12 @@ def again(core: Any, model: Any, theta: Any, tasks: Any, alpha: Any, steps: Any)
     return STORE.replay(key_of(core, model, steps, arrays), arrays)
 
 
-def _real(array: Array, theta: Array) -> Array:
-    """Real numbers in θ's dtype; anything else as it is."""
-    return as_dtype(array, theta.dtype, "x") if array.dtype.char in "fd" else array
+def _of_one_precision(arrays: list[Array], dtype: Any) -> list[Array]:
+    """Real numbers in this dtype, or an error if it has no such numbers."""
+    if len({array.dtype.char for array in arrays} & {"f", "d"}) < 2:
+        return arrays
+    with np.errstate(over="raise", under="ignore"):
+        return [a.astype(dtype) if a.dtype.char in "fd" else a for a in arrays]
 
 
 def _classes(y: Array, count: int) -> bool:

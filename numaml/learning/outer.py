@@ -291,8 +291,11 @@ def _stepped(
         else:
             slope = _limited(slope, settings.get("limit", math.inf))
             theta, moments = _adam(state.theta, slope, state.moments, beta)
-        # A gradient that is not finite makes a theta that is not.
-        finite = np.isfinite(theta).all() and np.isfinite(moments.second).all()
+        # A gradient that is not finite makes a theta that is not, and a number that is not a
+        # product that is not: then, or if it is too large, each is looked at.
+        finite = math.isfinite(theta.dot(moments.second)) or (
+            np.isfinite(theta).all() and np.isfinite(moments.second).all()
+        )
         if not (finite and math.isfinite(value)):
             cause, advice = _cause(state, model, tasks, value, slope)
             raise FloatingPointError(
@@ -454,7 +457,9 @@ def _checked_result(result: Any, theta: Array) -> tuple[float, Array]:
     if not (isinstance(result, tuple | list) and len(result) == 2):
         raise TypeError(f"gradient gave {type(result).__name__}; want (value, gradient)")
     value, slope = result
-    if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiu":
+    if type(value) is not float and (
+        np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiu"
+    ):
         raise TypeError(f"gradient gave the value {value!r:.200}; want one real number")
     return float(value), _checked_gradient(slope, theta)
 
