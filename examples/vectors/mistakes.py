@@ -2,8 +2,10 @@
 
 from fractions import Fraction
 
-from family import Bent, answers, chained, freeze, hessian, shifted, solved
+import mpmath
+from family import Bent, answers, chained, freeze, hessian, lowest, shifted, solved
 from scalars import value
+from solve import loss_gradient, plus
 
 SENTENCES = {
     "first_order": "first order: the inner gradients are detached, no Hessian is there",
@@ -48,6 +50,10 @@ SENTENCES = {
     "damped": "(I + H/p) damped by another I",
     "pull_missing": "the proximal term missing in the solve: H in place of H + p I",
     "solve_sign": "(I - H/p) in place of (I + H/p)",
+    "one_step_solve": "one step in place of the solve, as in DARTS: p times the query gradient",
+    "neumann_stopped": "a Neumann series of two terms: it needs as many as make it converge",
+    "cg_stopped": "conjugate gradients stopped after one step: solve to the end",
+    "cg_old_residual": "conjugate gradients along the residual of the step before, twenty steps",
 }  # fmt: skip
 
 
@@ -118,6 +124,61 @@ SOLVES = {
     "pull_missing": solving(lambda H, p: times(H, 1 / p)),
     "solve_sign": solving(lambda H, p: shifted(times(H, -1 / p), p / p)),
 }
+
+
+# What stands in the place of (H + p I)⁻¹ q where that is not solved to the end, with A = H + p I.
+
+
+def neumann(A, q, terms):
+    """The first terms of q + (I − A) q + (I − A)² q + …"""
+    total = term = q
+    for _ in range(terms - 1):
+        term = plus(term, -1, product(A, term))
+        total = plus(total, 1, term)
+    return total
+
+
+def conjugate_gradients(A, q, steps, old):
+    """From 0; where ``old``, the next direction is made of the residual of the step before."""
+    x, r, d = [0] * len(q), q, q
+    for _ in range(steps):
+        moved = product(A, d)
+        step = product([r], r)[0] / product([d], moved)[0]
+        x, after = plus(x, step, d), plus(r, -step, moved)
+        more = product([after], after)[0] / product([r], r)[0]
+        d, r = plus(r if old else after, more, d), after
+    return x
+
+
+def product(A, v):
+    return [sum(a * b for a, b in zip(row, v, strict=True)) for row in A]
+
+
+STOPPED = {
+    "one_step_solve": lambda A, q: neumann(A, q, 1),
+    "neumann_stopped": lambda A, q: neumann(A, q, 2),
+    "cg_stopped": lambda A, q: conjugate_gradients(A, q, 1, old=False),
+    "cg_old_residual": lambda A, q: conjugate_gradients(A, q, 20, old=True),
+}
+
+
+def not_solved(m, solve):
+    """The meta-gradient by such a solve, in decimals: its fractions would fill pages."""
+    net, rows = m.case.net, []
+    for task in m.case.tasks:
+        phi, p = lowest(m, task[:2]), net.number(m.pull)
+        A = shifted(hessian(net, phi, task[:2]), p)
+        A, q = [decimals(row) for row in A], decimals(loss_gradient(net, phi, *task[2:]))
+        rows.append([decimals([p])[0] * one for one in solve(A, q)])
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
+def decimals(numbers):
+    """Of fractions, or of what is one."""
+    return [
+        mpmath.mpf(one.numerator) / one.denominator if isinstance(one, Fraction) else one
+        for one in numbers
+    ]
 
 
 def bent_steps(m):
@@ -205,6 +266,7 @@ def wrong(m, right):
             m, Bent(jacobian=lambda m, H, p: shifted(times(H, 0), p / p))
         )
         found |= {name: answers(m, Bent(jacobian=J)) for name, J in SOLVES.items()}
+        found |= {name: {"meta_gradient": not_solved(m, one)} for name, one in STOPPED.items()}
     for name, task in (("first_task_only", 0), ("last_task_only", -1)):
         alone = answers(m._replace(case=m.case._replace(tasks=[m.case.tasks[task]])))
         share = m.case.net.number(Fraction(1, len(m.case.tasks)))

@@ -191,9 +191,28 @@ class Solves:
         yield "the query gradient at theta, not at phi", self.mean(lambda H, I: I + H / p, at_theta)
         for j in range(1, FEW + 1):
             yield f"conjugate gradients stopped after {j} steps: solve to the end", self.stopped(j)
+        darts = "one step in place of the solve, as in DARTS: p times the query gradient at phi"
+        yield darts, self.neumann(1)
+        for j in range(2, FEW + 1):
+            series = f"a Neumann series of {j} terms: it needs as many as make it converge"
+            yield series, self.neumann(j)
+        for j in range(2, 2 * FEW + 1):
+            old = "conjugate gradients along the residual of the step before, in p = r + beta p"
+            yield f"{old} ({j} steps)", self.stopped(j, old=True)
 
-    def stopped(self, steps: int) -> Array:
-        """Conjugate gradients from 0."""
+    def neumann(self, terms: int) -> Array:
+        """The first terms of ``p Σ (I − (H + p I))^j ∇L_Q(φ)``."""
+        found = []
+        for H, q in zip(self.H, self.ends, strict=True):
+            total = term = q
+            for _ in range(terms - 1):
+                term = term - (H @ term + self.p * term)
+                total = total + term
+            found.append(self.p * total)
+        return np.asarray(np.mean(found, axis=0))
+
+    def stopped(self, steps: int, *, old: bool = False) -> Array:
+        """Conjugate gradients from 0; ``old`` is a mistake, the residual of the step before."""
         found = []
         for H, q in zip(self.H, self.ends, strict=True):
             x, r = 0 * q, q
@@ -204,6 +223,6 @@ class Solves:
                 x, before, r = x + step * d, r, r - step * moved
                 if norm(r) <= SLOPE * norm(q):
                     break
-                d = r + (r @ r) / (before @ before) * d
+                d = (before if old else r) + (r @ r) / (before @ before) * d
             found.append(x)
         return np.asarray(np.mean(found, axis=0))

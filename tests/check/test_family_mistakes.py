@@ -370,7 +370,11 @@ def implicit():
     def mean(matrix, q=q):
         return np.mean([np.linalg.solve(matrix(H), one) for H, one in zip(A, q, strict=True)], 0)
 
-    step = (q * q).sum(1) / np.einsum("ti,tij,tj->t", q, I + A / p, q)
+    along = np.einsum("ti,tij,tj->t", q, I + A / p, q)
+    step = (q * q).sum(1) / along
+    r = q - step[:, None] * np.einsum("tij,tj->ti", I + A / p, q)
+    more = (r * r).sum(1) / (q * q).sum(1)  # the next direction, by the old residual, is q again
+    step_two = step + (r * r).sum(1) / along / (1 + more)
     return value, theta, {"tasks": tasks, "minima": solved(theta), "pull": p}, {
         "": mean(lambda H: I + H / p),
         "zero everywhere": 0 * theta,
@@ -381,6 +385,9 @@ def implicit():
         "a sign in the solve": mean(lambda H: I - H / p),
         "the query gradient at theta": mean(lambda H: I + H / p, theta - c),
         "stopped after 1 steps": (step[:, None] * q).mean(0),
+        "one step in place of the solve": p * q.mean(0),
+        "a Neumann series of 2 terms": p * mean(lambda H: np.linalg.inv(2 * I - H - p * I)),
+        "the residual of the step before, in p = r + beta p (2 ": (step_two[:, None] * q).mean(0),
         "3 times the right one": 3 * mean(lambda H: I + H / p),
     }  # fmt: skip
 
