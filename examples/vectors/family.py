@@ -4,8 +4,9 @@ The definitions stand in the README of numaml/check/vectors. A step is
 
     u ← μ u + g + δ φ + p (φ − θ),    φ ← φ − α_k ∘ u,
 
-or Adam's. Every derivative is `scalars.gradient` of the value. A mistake either is another
-algorithm, or detaches a number, or puts another matrix in the place of a step's Jacobian.
+or Adam's; decoupled, δ φ stands beside u, or beside what Adam makes of it (AdamW). Every derivative
+is `scalars.gradient` of the value. A mistake either is another algorithm, or detaches a number, or
+puts another matrix in the place of a step's Jacobian.
 """
 
 from collections.abc import Callable
@@ -104,6 +105,7 @@ def unrolled(m, at, task, bent=Bent()):  # noqa: B008  # it never changes
         g, u = bent.gradient(g, k, K), bent.buffer(u)
         rates = [at.rates[j] for j in m.which[k]]
         if m.adam:
+            g = g if m.decoupled or not m.decay else plus(g, at.decay, bent.decayed(phi))
             u, second, move = adam(m, u, second, g, k, bent)
         else:
             u = pushed(m, at, phi, u, g, bent)

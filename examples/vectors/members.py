@@ -105,6 +105,8 @@ MEMBERS = [
            Net((2, 2, 1), "tanh"), [(3, 2)] * 2, 2, "1/8", adam=ADAM),
     member("adam-epsilon-inside", "Two Adam steps, epsilon under the root.",
            Net((2, 2, 1), "tanh"), [(3, 2)] * 2, 2, "1/8", adam=ADAM._replace(inside=True)),
+    member("adam-decay-decoupled", "AdamW: two Adam steps, weight decay beside them.",
+           Net((2, 2, 1), "tanh"), [(3, 2)] * 2, 2, "1/8", adam=ADAM, decay=HALF, decoupled=True),
     member("minimum-tanh", "iMAML: the minimum in a network, and the implicit gradient there.",
            Net((1, 2, 1), "tanh"), [(3, 2)] * 2, 0, "", pull=Fraction(4)),
 ]  # fmt: skip

@@ -13,9 +13,10 @@ Array = np.ndarray[Any, Any]
 class Inner(NamedTuple):
     """How a task adapts: K times ``u ← μ u + g + δ φ + p (φ − θ)`` and ``φ ← φ − α_k ∘ u``.
 
-    With Adam ``g + δ φ + p (φ − θ)`` enters its moments, and u is what it makes of them. The rates
-    are alpha, and with ``which`` alpha times learned ones that stand behind θ. Losses of the
-    support are ``louder`` times what they were said to be.
+    With Adam ``g + δ φ + p (φ − θ)`` enters its moments, and u is what it makes of them. Decoupled
+    decay does not enter: a move is ``u + δ φ``, as in AdamW. The rates are alpha, and with
+    ``which`` alpha times learned ones that stand behind θ. Losses of the support are ``louder``
+    times what they were said to be.
     """
 
     steps: int
@@ -27,6 +28,7 @@ class Inner(NamedTuple):
     which: Array | None = None  # (K, P): numbers of learned rates
     adam: Adam | None = None
     louder: float = 1.0
+    decoupled: bool = False
 
     @property
     def learned(self) -> int:
@@ -60,17 +62,15 @@ class Inner(NamedTuple):
         return self.adam.start(theta) if self.adam else 0 * theta
 
     def moved(self, state: Any, g: Array, phi: Array, theta: Array) -> tuple[Any, Array]:
-        """What is carried on, and u; of plain steps both are the gradient itself."""
+        """What is carried on, and the move; of plain steps both are the gradient itself."""
         g = g if self.louder == 1 else self.louder * g
         if self.plain:
             return g, g
         if self.decay or self.pull:
-            g = g + self.decay * phi + self.pull * (phi - theta)
-        if self.adam:
-            state = self.adam.after(state, g)
-            return state, self.adam.move(state)
-        u = self.momentum * state + g
-        return u, u
+            g = g + self.decay * (not self.decoupled) * phi + self.pull * (phi - theta)
+        state = self.adam.after(state, g) if self.adam else self.momentum * state + g
+        u = self.adam.move(state) if self.adam else state
+        return state, u + self.decay * phi if self.decoupled else u
 
     def back(self, state: Any, moved: Array, later: Any, bent: "Bent") -> tuple[Array, Any]:
         """Cotangent of what entered a step, and of what was carried to it, from that of its u."""
@@ -96,7 +96,8 @@ class Bent(NamedTuple):
     """The adjoint with one thing changed; as it stands nothing is.
 
     In the order of the recursion: n = μ n − α ∘ λ is the adjoint of u, or what Adam makes of
-    −α ∘ λ, and λ ← λ + H n + (δ + p) n + v ∇L_Q, with −p n of every step for θ itself.
+    −α ∘ λ, and λ ← λ + H n + (δ + p) n + v ∇L_Q, with −p n of every step for θ itself. Decoupled
+    decay adds −δ α ∘ λ in place of δ n.
     """
 
     where: Callable[[int, int], int | None] = its_own  # of (k, K): which φ step k's H is taken at
@@ -110,7 +111,7 @@ class Bent(NamedTuple):
     carried: bool = True  # momentum or Adam's moments, from step to step
     rooted: bool = True  # Adam's second moment
     flat: bool = False  # Adam's slope where a gradient is 0
-    decayed: bool = True  # δ n
+    decayed: bool = True  # δ n, or −δ α ∘ λ
     pulled: bool = True  # p n
     anchored: bool = True  # −p n, for θ itself
     frozen_rates: bool = False  # a gradient of learned rates that is zero

@@ -71,7 +71,8 @@ def meta_gradient(
         As for `numaml.check.gradient`.
     **family
         ``weights`` (K,) of the query loss after every step, where not the last alone counts;
-        ``momentum``, ``decay`` (in the gradient), ``pull`` (the proximal term's), numbers >= 0;
+        ``momentum``, ``decay`` (in the gradient; with ``decoupled`` True beside it or beside
+        Adam's u, as in AdamW), ``pull`` (the proximal term's), numbers >= 0;
         ``rates`` (P,) or (K, P), integers: learned rates stand behind θ in ``theta``, and these
         are their numbers from 0, parameter by parameter; alpha (here 1 if not given) times them
         are the inner learning rates. ``adam``, a mapping with some of ``b1`` (0.9), ``b2``
@@ -195,6 +196,7 @@ def _inner(
     pull: Any = 0.0,
     rates: Any = None,
     adam: Any = None,
+    decoupled: bool = False,
 ) -> Inner:
     """The inner loop of a point of that length, learned rates included, if it can be one."""
     if isinstance(steps, bool | np.bool_) or not hasattr(steps, "__index__"):
@@ -204,17 +206,16 @@ def _inner(
         raise ValueError(f"steps is {steps}; want K >= 0 inner steps")
     which = None if rates is None else _which(rates, length, steps)
     size = length if which is None else which.shape[1]
-    rows = None
-    if weights is not None:
-        rows = _finite(weights, "weights")
-        if rows.shape != (steps,):
-            raise ValueError(f"weights has shape {rows.shape}; want ({steps},), one for every step")
-    factors = {
+    rows = None if weights is None else _weights(weights, steps)
+    factors: dict[str, Any] = {
         name: _factor(number, name)
         for name, number in (("momentum", momentum), ("decay", decay), ("pull", pull))
     }
+    if decoupled and not factors["decay"]:
+        raise ValueError("decoupled says where weight decay goes, and decay is 0; want decay > 0")
     settings = None if adam is None else _adam(adam, factors["momentum"])
-    return Inner(steps, _rates(alpha, size, steps), rows, **factors, which=which, adam=settings)
+    how = {**factors, "which": which, "adam": settings, "decoupled": bool(decoupled)}
+    return Inner(steps, _rates(alpha, size, steps), rows, **how)
 
 
 def _finite(a: Any, name: str) -> Array:
@@ -222,6 +223,13 @@ def _finite(a: Any, name: str) -> Array:
     if what := not_finite(a):
         raise ValueError(f"{name} is {what}; want finite numbers")
     return a
+
+
+def _weights(weights: Any, steps: int) -> Array:
+    rows = _finite(weights, "weights")
+    if rows.shape != (steps,):
+        raise ValueError(f"weights has shape {rows.shape}; want ({steps},), one for every step")
+    return rows
 
 
 def _factor(number: Any, name: str) -> float:

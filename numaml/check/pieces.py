@@ -189,9 +189,11 @@ class Pieces:
             lam = lam + self._weight(k + 1, steps, bent) * self._judged(t, k + 1, bent)
             rate = inner.rate(k, self.rates)
             self._add_rates(by_rates, k, trace.moves[k], lam, error)
-            n, later = inner.back(trace.states[k], -rate * lam, later, bent)
+            moved = -rate * lam
+            n, later = inner.back(trace.states[k], moved, later, bent)
             curved, off = self._curved(t, k, steps, n, lam, bent)
-            lam = lam + curved + (inner.decay * bent.decayed + inner.pull * bent.pulled) * n
+            lam = lam + curved + inner.decay * bent.decayed * (moved if inner.decoupled else n)
+            lam = lam + inner.pull * bent.pulled * n
             anchor = anchor - inner.pull * bent.pulled * bent.anchored * n
             error = error + off
         by_rates = by_rates * (not bent.frozen_rates)
@@ -364,5 +366,10 @@ def _other_loops(inner: Inner) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "plain gradient steps, without Adam", {"adam": None}
     if inner.decay:
         yield "no weight decay", {"decay": 0.0}
+    if inner.decay and (inner.momentum or inner.adam):
+        said, done = "beside it (decoupled)", "in the gradient (L2)"
+        said, done = (said, done) if inner.decoupled else (done, said)
+        other = {"decoupled": not inner.decoupled}
+        yield f"the other weight decay: {done}, which was said to be {said}", other
     if inner.pull:
         yield "the proximal term missing", {"pull": 0.0}

@@ -312,8 +312,9 @@ def of_a_vector(name):
         return lambda p: case.model.linearize(p, batch)[1]
 
     tasks = [(of(support), of(query)) for support, query in case.tasks]
-    alpha, steps = case.at["rates"][0], vector["steps"]
-    return value, case.at["theta"], {"tasks": tasks, "alpha": alpha, "steps": steps, "adam": adam}
+    how = {"alpha": case.at["rates"][0], "steps": vector["steps"], "adam": adam}
+    how |= {"decay": Fraction(vector["decay"]), "decoupled": vector["decoupled"]}
+    return value, case.at["theta"], {"tasks": tasks, **how}
 
 
 # mistake -> what the kit says of it
@@ -331,9 +332,16 @@ OF_ADAM = {
     "moments_detached": "Adam's moments detached between steps",
     "zero_slope": "Adam's step at a gradient of 0 taken for flat",
 }
+OF_ADAMW = {
+    "decay_other": "the other weight decay: in the gradient (L2), which was said to be beside it",
+    "decay_detached": "weight decay in the gradient only: its own derivative is missing",
+    "no_decay": "no weight decay",
+}
+VECTORS_OF_ADAM = dict.fromkeys(("adam", "adam-epsilon-inside", "adam-zero-gradient"), OF_ADAM)
+VECTORS_OF_ADAM["adam-decay-decoupled"] = OF_ADAMW
 
 
-@pytest.mark.parametrize("name", ["adam", "adam-epsilon-inside", "adam-zero-gradient"])
+@pytest.mark.parametrize("name", VECTORS_OF_ADAM)
 def test_mistakes_of_the_vectors_of_adam(name):
     value, theta, pieces = of_a_vector(name)
     right = array(VECTORS[name]["right"]["meta_gradient"])
@@ -342,7 +350,7 @@ def test_mistakes_of_the_vectors_of_adam(name):
     root = [note for note in report.notes if note.startswith("Adam's root is 0 in 1 of 3 param")]
     assert bool(root) == (name == "adam-zero-gradient")
     for mistake, answer in VECTORS[name]["wrong"]["meta_gradient"].items():
-        if words := OF_ADAM.get(mistake):
+        if words := VECTORS_OF_ADAM[name].get(mistake):
             report = check.meta_gradient(value, array(answer), theta, **pieces)
             assert report.looks_like.startswith(words), (mistake, str(report))
             assert report.distance < 1e-7
@@ -485,6 +493,7 @@ def test_a_value_of_another_alpha_is_told():
         ({"momentum": -0.1}, ValueError, "momentum is -0.1; want one number >= 0"),
         ({"decay": [1.0, 2.0]}, ValueError, "decay is"),
         ({"pull": np.nan}, ValueError, "pull is nan"),
+        ({"decoupled": True}, ValueError, "decoupled says where weight decay goes, and decay is 0"),
         ({"rates": [0.0, 1.0, 0.0]}, TypeError, "integers of shape"),
         ({"rates": [0, 2]}, ValueError, r"rates holds \[0, 2\]; want 0, 1, 2"),
         ({"rates": [0, 0]}, ValueError, r"rates has shape \(2,\) and names 1 of the 4"),

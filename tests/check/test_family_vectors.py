@@ -24,7 +24,7 @@ SHIPPED = 175_000  # bytes
 ROUNDING = 1e-12  # of some thousand operations
 MADE_AGAIN = (
     "rates-per-parameter", "momentum-buffer", "weight-decay-decoupled", "adam-zero-gradient",
-    "minimum-linear", "adam-epsilon-inside", "minimum-tanh",
+    "minimum-linear", "adam-decay-decoupled", "minimum-tanh",
 )  # fmt: skip
 # What has to be told, and the vector that shows it.
 TOLD = {
@@ -39,6 +39,7 @@ TOLD = {
     "proximal-pull": {"no_pull", "anchor_detached"},
     "adam": {"epsilon_other", "epsilon_hat", "root_detached", "moments_detached", "uncorrected"},
     "adam-zero-gradient": {"zero_slope"},
+    "adam-decay-decoupled": {"decay_other", "decay_detached", "no_decay"},
     "minimum-linear": {"first_order", "pull_missing", "unscaled", "one_step_solve", "cg_stopped"},
     "minimum-tanh": {"neumann_stopped", "cg_old_residual"},
 }
@@ -136,13 +137,13 @@ class Values:
             return self.model.value(phi, query), phi
         phi, u, v, total = at["theta"], at["buffer"], 0, 0
         for k, which in enumerate(self.vector["which"]):
-            g, beside = self.gradient(phi, support), 0
+            g = self.gradient(phi, support)
+            decayed = at["decay"] * phi
+            g, beside = (g, decayed) if self.vector["decoupled"] else (g + decayed, 0)
             if self.vector["adam"]:
                 u, v, move = self.adam(u, v, g, k)
             else:
                 u = at["momentum"] * u + g + at["pull"] * (phi - at["theta"])
-                decayed = at["decay"] * phi
-                u, beside = (u, decayed) if self.vector["decoupled"] else (u + decayed, 0)
                 move = u
             phi = phi - at["rates"][which] * (move + beside)
             total = total + float(Fraction(self.vector["weights"][k])) * self.model.value(
