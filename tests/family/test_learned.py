@@ -50,10 +50,18 @@ def test_the_gradient_by_theta_and_rates(handled, name):
 def test_one_rate_takes_the_loop_of_maml(handled, monkeypatch):
     """And comes to what the family's own steps come to, whatever the last loss weighs."""
     start = family.joined(CASE.model, CASE.theta, 0.3, STEPS) + 0.1
-    found = []
+    found, through = [], []
+
+    class Noting(gradients.Noting):
+        def __init__(self, model):
+            through.append(weights)
+            super().__init__(model)
+
+    monkeypatch.setattr(gradients, "Noting", Noting)
     for weights in (None, (0, 0, 0, 2.5), (0, 1e-300, 0, 1)):
         gradient = family.Exact(learned=True, weights=weights)
         found.append(gradient(CASE.model, start, CASE.tasks, 0.3, STEPS))
+    assert through == [None, (0, 0, 0, 2.5)]
     with monkeypatch.context() as patch:
         patch.setattr(gradients.Core, "as_it_is", False)
         engine.replaying(engine.replaying(False))  # and forget what was recorded
@@ -142,7 +150,9 @@ BAD = [
     (lambda: family.joined(CASE.model, CASE.theta, 0.1, 0), ValueError, "steps is 0"),
     (lambda: family.joined(CASE.model, CASE.theta, -0.1, 1), ValueError, "alpha is -0.1"),
     (lambda: family.Exact(True)(CASE.model, CASE.theta, CASE.tasks, 0.1, 1), ValueError,
-     "with 1 learned rates want"),
+     rf"with 1 learned rates want \({CASE.model.size + 1},\), as"),
+    (lambda: family.Exact(True)(CASE.model, np.append(CASE.theta, [1, 1]), CASE.tasks, 0.1, 1),
+     ValueError, "with 1 learned rates want"),
     (lambda: family.Exact(True)(object(), CASE.theta, CASE.tasks, 0.1, 1), TypeError, "no size"),
     (lambda: family.Exact(weights=(1,))(CASE.model, CASE.theta, CASE.tasks, 0.1, 1), ValueError,
      "weights has 1 numbers; steps is 1: want 2"),
@@ -168,6 +178,15 @@ def test_structures_by_name():
     assert rates(CASE.model, 0.1, "layer", steps=2) == [(0.1,) * 3] * 2
     assert rates(CASE.model, 0.1, "tensor", "head") == (None, None, (0.1, 0.1))
     assert rates(CASE.model, 0.1, "parameter") == {"parameters": 0.1}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "parameters" not in name])
+def test_parted_has_the_structure_that_was_joined(name):
+    alpha = structures(CASE.model.size)[name]
+    start = family.joined(CASE.model, CASE.theta, alpha, STEPS)
+    theta, again = family.parted(CASE.model, start, alpha, STEPS)
+    assert theta.tobytes() == CASE.theta.tobytes()
+    assert repr(again) == repr(alpha)  # types too: of rates 0.3, and not np.float64(0.3)
 
 
 # In training
