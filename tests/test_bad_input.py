@@ -105,6 +105,8 @@ BAD = {
     "class too large": (
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, 4 * C)), ValueError,
         r"classes 4 to 4; sizes=\(2, 3, 4\) need 0 to 3"),
+    "class far too large": (
+        lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, 9 * C)), ValueError, "9 to 9"),
     "class negative": (
         lambda: CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, -C)), ValueError, r"-1 to -1"),
     "one-hot classes": (
@@ -253,11 +255,19 @@ def test_what_is_no_batch(what):
             call(BATCHES[what])
 
 
+def test_a_batch_need_not_have_every_class():
+    assert CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, 2 * C)) == pytest.approx(np.log(4))
+
+
 def test_sets_with_other_numbers_of_tasks():
     """Sets need not be in a numaml.Tasks, which looks at this as well."""
     sets = SimpleNamespace(support=tasks(), query=tasks(lead=(4,)))
-    with pytest.raises(ValueError, match=r"\(4, 7, 2\); want the same number of tasks in all"):
-        numaml.meta_gradient(MODEL, THETA, sets, 0.1, 1)
+    for call in (
+        lambda: numaml.meta_gradient(MODEL, THETA, sets, 0.1, 1),
+        lambda: MODEL.checked(THETA, tasks(lead=()), tasks(), tasks(lead=(4,))),
+    ):
+        with pytest.raises(ValueError, match=r"\(4, 7, 2\); want the same number of tasks in all"):
+            call()
 
 
 @pytest.mark.parametrize("dtype", [bool, int, np.float16, np.longdouble, object])

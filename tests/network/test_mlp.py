@@ -229,9 +229,19 @@ def test_a_row_alone_is_refused_where_it_would_be_normalised_away():
         assert other.predict(other.init(0), x).shape == (1, 2)
 
 
-def test_inputs_far_from_0_keep_their_digits_in_single_precision():
+def test_without_hidden_layers_nothing_is_normalised():
+    x = np.random.default_rng(6).normal(5, 1, (4, 3))
+    plain = numaml.MLP((3, 2))
+    theta = plain.init(0)
+    assert np.array_equal(
+        numaml.MLP((3, 2), norm="batch").predict(theta, x), plain.predict(theta, x)
+    )
+
+
+@pytest.mark.parametrize("hidden", [(16,), (16, 8)])
+def test_inputs_far_from_0_keep_their_digits_in_single_precision(hidden):
     """N takes the mean of x W away again, which has all the digits where x lies far from 0."""
-    model = numaml.MLP((5, 16, 8, 3), "tanh", "cross_entropy", "batch")
+    model = numaml.MLP((5, *hidden, 3), "tanh", "cross_entropy", "batch")
     theta = model.init(0, np.float32)
 
     def batch(n, dtype):
@@ -317,6 +327,14 @@ def test_a_set_that_all_tasks_share_is_seen_once_by_each(sizes, norm, shared):
         want = numaml.meta_gradient(model, model.init(0), whole, 0.1, 3)
         assert got[0] == pytest.approx(want[0], rel=1e-14)
         assert relative_error(got[1], want[1]) < 1e-13
+
+
+def test_what_traces_hold_is_counted():
+    """Four arrays of 2 + 6 examples by 5 + 4 units, and of each step all c so far, or all of φ."""
+    model = numaml.MLP((3, 5, 4))
+    assert model.size == 44
+    assert model.trace_size(2, 6, 1) == 4 * 2 * 9 + 18 + 4 * 6 * 9
+    assert model.trace_size(2, 6, 3) == 3 * (4 * 2 * 9 + 44) + 4 * 6 * 9
 
 
 def test_inputs_are_centred_once_so_that_one_pair_is_kept_for_them():
