@@ -1,10 +1,13 @@
 """How fast the exact meta-gradient is: numaml beside JAX, autograd and its bare matrix products.
 
-    python examples/speed.py [--only NAME ...] [--seconds 1] [--torch] [--out FOLDER] [--quick]
+    python examples/speed.py [--seconds 1] [--torch] [--out FOLDER]
+    python examples/speed.py (--only NAME ... | --random N [--seed S] | --quick) --out FOLDER
 
 Then a whole training, beside the same loop compiled by JAX. Writes speed.md, speed.json and
-speed.png. Peers run where they are installed (``pip install jax autograd``) and are left out with a
-word elsewhere; PyTorch, which is slow at this, if asked for. Float32 throughout.
+speed.png; whoever measures a part of the table, or configurations drawn at random of the same
+kinds, says where to, for the script's own folder holds the whole. Peers run where they are
+installed (``pip install jax autograd``) and are left out with a word elsewhere; PyTorch, which is
+slow at this, if asked for. Float32 throughout.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from helpers import measure, peers, report, training
+from helpers.drawn import drawn
 from helpers.peers import FIRST_ORDER, NUMAML, PLAIN, Configuration
 from helpers.report import shown
 
@@ -212,9 +216,24 @@ def options(arguments: list[str]) -> argparse.Namespace:
                         help="configurations to run, of " + ", ".join(known))  # fmt: skip
     parser.add_argument("--seconds", type=float, default=1, help="at least, per configuration")
     parser.add_argument("--torch", action="store_true", help="with PyTorch: some minutes more")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
+    parser.add_argument("--out", type=Path, help="by default the folder of the whole tables")
     parser.add_argument("--quick", action="store_true", help="small configurations, to try it")
-    return parser.parse_args(arguments)
+    parser.add_argument("--random", type=int, metavar="N", default=0,
+                        help="so many configurations that are drawn, and nothing else")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    chosen = parser.parse_args(arguments)
+    if chosen.out is None and (chosen.quick or chosen.random or chosen.only != known):
+        parser.error("this is not the whole of the tables, and would stand in their place; name "
+                     "another folder by --out")  # fmt: skip
+    chosen.out = chosen.out or Path(__file__).with_suffix("")
+    return chosen
+
+
+def configurations(chosen: argparse.Namespace) -> list[Configuration]:
+    """What is to be measured."""
+    if chosen.random:
+        return drawn(chosen.random, chosen.seed)
+    return QUICK if chosen.quick else [c for c in CONFIGURATIONS if c.name in chosen.only]
 
 
 def left_out(with_torch: bool) -> dict[str, str]:
@@ -232,13 +251,13 @@ def measured(chosen: argparse.Namespace, absent: dict[str, str]) -> dict[str, An
     """All rows, the training, memory and cold starts."""
     names = [name for name in peers.PEERS if name not in absent]
     results: dict[str, Any] = {"peers": names, "surroundings": surroundings(absent)}
-    wanted = QUICK if chosen.quick else [c for c in CONFIGURATIONS if c.name in chosen.only]
+    wanted = configurations(chosen)
     duration = 0 if chosen.quick else chosen.seconds
     results["rows"] = [timed(c, names, duration) for c in wanted]
     refused = {name for row in results["rows"] for name in row["refused"]}
     names = [name for name in names if name not in refused]
     results["training"] = None
-    if TRAINING.name in chosen.only:
+    if TRAINING.name in chosen.only and not chosen.random:
         whole = dataclasses.replace(TRAINING, iterations=50) if chosen.quick else TRAINING
         results["training"] = trained(whole, training.peers_here(), duration)
     named = {c.name: c for c in wanted}
@@ -256,6 +275,8 @@ def main(arguments: list[str]) -> int:
     results = measured(chosen, absent)
     write(results, chosen.out)
     say(report.summary(results))
+    if chosen.random:
+        say(report.spread(results["rows"]))
     rows = [*results["rows"], *filter(None, [results["training"]])]
     return int(any(row["refused"] for row in rows))
 

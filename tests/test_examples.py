@@ -96,6 +96,47 @@ def test_a_quick_run_says_what_is_missing_and_writes_its_files(tmp_path, capsys)
     assert "6×5×1 convolved 4, batch norm, T=3, 4/6, K=2, cross-entropy" in text
 
 
+@pytest.mark.parametrize("part", [["--quick"], ["--only", "tiny"], ["--random", "3"]])
+def test_a_part_of_the_tables_does_not_take_their_place(part, tmp_path, capsys):
+    import speed
+
+    with pytest.raises(SystemExit):
+        speed.options(part)
+    assert "by --out" in capsys.readouterr().err
+    assert speed.options([*part, "--out", str(tmp_path)]).out == tmp_path
+    assert speed.options([]).out == EXAMPLES / "speed"
+
+
+def test_configurations_are_drawn_within_the_bounds_of_their_kind():
+    import speed
+    from helpers.drawn import KINDS, drawn
+
+    given = ["--random", "70", "--seed", "5", "--out", "there"]
+    found = speed.configurations(speed.options(given))
+    assert found == drawn(70, 5) != drawn(70, 6)
+    for c in found:
+        loss, bounds = KINDS[c.name.split("-")[0]]
+        (n_in, *hidden, n_out), rest = c.sizes, (c.tasks, c.support, c.query, c.steps)
+        for width in hidden:
+            numbers = (n_in, width, n_out, len(hidden), *rest)
+            assert all(low <= n <= high for n, (low, high) in zip(numbers, bounds, strict=True))
+        assert c.loss == loss
+    assert len({c.name for c in found}) == 70
+    assert {c.name.split("-")[0] for c in found} == set(KINDS)
+    assert {c.norm for c in found} == {None, "batch"}
+
+
+def test_how_ratios_are_spread_by_hand():
+    from helpers import report
+
+    rows = [{"name": f"n{i}", "medians": {"numaml": 2.0, "JAX vmap": jax, "JAX in turn": 99.0}}
+            for i, jax in enumerate((4.0, 1.0, 8.0, 6.0, 3.0))]  # fmt: skip
+    said = report.spread([*rows, {"name": "alone", "medians": {"numaml": 1.0}}])
+    assert "×0.500, ×1.50, ×2.00, ×3.00, ×4.00" in said
+    assert "slower on 1 of 5: n1 ×0.500" in said
+    assert report.spread([]) == ""
+
+
 def as_peer(function, calls):
     """A peer that computes ``function`` of numaml's arguments and keeps count of its calls."""
     from helpers import peers

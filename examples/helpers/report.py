@@ -132,6 +132,21 @@ def summary(results: dict[str, Any]) -> str:
     return "\n" + text
 
 
+def spread(rows: list[dict[str, Any]]) -> str:
+    """How the ratios to the better JAX are spread, and where numaml is the slower."""
+    found = [(row["medians"][name] / row["medians"][NUMAML], row["name"])
+             for row in rows if (name := better_jax(row))]  # fmt: skip
+    if not found:
+        return ""
+    ratios = [one for one, _ in sorted(found)]
+    quarters = [times(ratios[round(part * (len(ratios) - 1))]) for part in (0, 0.25, 0.5, 0.75, 1)]
+    slower = [f"{name} {times(one)}" for one, name in sorted(found) if one < 1]
+    return (
+        f"better JAX over numaml, least to most by quarters: {', '.join(quarters)}; "
+        f"numaml is slower on {len(slower)} of {len(ratios)}: {', '.join(slower) or 'none'}"
+    )
+
+
 def aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines]
