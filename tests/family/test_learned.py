@@ -62,6 +62,11 @@ def test_one_rate_takes_the_loop_of_maml(handled, monkeypatch):
         gradient = family.Exact(learned=True, weights=weights)
         found.append(gradient(CASE.model, start, CASE.tasks, 0.3, STEPS))
     assert through == [None, (0, 0, 0, 2.5)]
+    each = family.joined(CASE.model, CASE.theta, [0.3] * STEPS, STEPS) + 0.1
+    _, slopes = family.Exact(learned=True)(CASE.model, each, CASE.tasks, [0.3] * STEPS, STEPS)
+    together = np.append(slopes[: CASE.model.size], slopes[CASE.model.size :].sum())
+    assert relative_error(together, found[0][1]) < EXACT
+    assert len(through) == 2
     with monkeypatch.context() as patch:
         patch.setattr(gradients.Core, "as_it_is", False)
         engine.replaying(engine.replaying(False))  # and forget what was recorded
@@ -103,14 +108,14 @@ def test_over_the_field(handled):
     alpha = {"rates": [(a, None), ((None, a), -a)], "momentum": a / 3, "pull": a / 2}
     start = family.joined(model, theta, alpha, 2)
     start[model.size :] = field_elements(rng, 5)
-    gradient = family.Exact(learned=True, weights=(2, 0, 3))
+    gradient = family.Exact(learned=True, weights=(-2, 0, 3))
 
     def value(joint):
         theta, factors = joint[: model.size], joint[model.size :]
         (W1, b1, b2, W2), (m, p) = factors[[0, 0, 1, 2]] * np.array([a, a, a, -a]), factors[3:]
         m, p, phi, u = m * (a / 3), p * (a / 2), theta, theta * 0
         zero = theta[0] * 0
-        total = 2 * model.value(phi, tasks.query)
+        total = -2 * model.value(phi, tasks.query)
         for rates in ([W1, W1, b1, b1, zero, zero, zero], [zero, zero, b2, b2, W2, W2, W2]):
             g = dual_gradient(lambda point: model.value(point, tasks.support), phi)
             u = u * m + g + (phi - theta) * p
@@ -156,6 +161,8 @@ BAD = [
     (lambda: family.Exact(True)(object(), CASE.theta, CASE.tasks, 0.1, 1), TypeError, "no size"),
     (lambda: family.Exact(weights=(1,))(CASE.model, CASE.theta, CASE.tasks, 0.1, 1), ValueError,
      "weights has 1 numbers; steps is 1: want 2"),
+    (lambda: family.Exact(weights=(0, 0, 1))(CASE.model, CASE.theta, CASE.tasks, 0.1, 1),
+     ValueError, "weights has 3 numbers"),
     (lambda: family.Exact(weights=0.1), TypeError, "want v_0"),
     (lambda: family.Exact(weights=(0.1, np.nan)), ValueError, "want finite numbers"),
     (lambda: family.rates(CASE.model, 0.1, "block"), ValueError, "per is 'block'"),
