@@ -8,6 +8,7 @@ follows from the learner, and `Learner.load` takes nothing that differs in one b
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field, fields
 from io import BytesIO
@@ -165,15 +166,16 @@ class Learner:
         """
         steps = self.steps if steps is None else _steps(steps, MOST_STEPS)
         given.same_rows(x, y=y)
-        x = self._inputs(x)
         flat = np.ndim(y) == 1
-        targets = self._targets(y, len(x))
-        if len(x) == 0 or steps == 0:
-            return Adapted(self, self.theta, flat)
         with np.errstate(all="ignore"):  # whatever the caller's state: what runs away is told below
+            x = self._inputs(x)
+            targets = self._targets(y, len(x))
+            if len(x) == 0 or steps == 0:
+                return Adapted(self, self.theta, flat)
             alpha = for_steps(self.alpha, steps)
             phi = adapt(self.model, self.theta, trusted(x, targets), alpha, steps)
-        if not np.isfinite(phi).all():
+            finite = _finite(phi)
+        if not finite:
             raise FloatingPointError(
                 f"adaptation ran away: phi is not finite after {steps} steps with alpha = "
                 f"{self.alpha!s:.200}; take fewer steps, or look for outliers in the support set"
@@ -259,10 +261,9 @@ class Learner:
 
     def _standardised(self, array: Array, scaling: Any, name: str) -> Array:
         """(given − mean) / scale in theta's dtype."""
-        with np.errstate(all="ignore"):
-            scaled = array if scaling is None else (array - scaling[0]) / scaling[1]
-            scaled = scaled.astype(self.theta.dtype)
-        if not np.isfinite(scaled).all():
+        scaled = array if scaling is None else (array - scaling[0]) / scaling[1]
+        scaled = scaled.astype(self.theta.dtype)
+        if not _finite(scaled):
             row, column = np.argwhere(~np.isfinite(scaled))[0].tolist()
             raise ValueError(
                 f"{name}[{row}, {column}] is {array[row, column]}; want finite numbers that "
@@ -359,8 +360,8 @@ class Adapted:
             return np.asarray(e / e.sum(-1, keepdims=True))
 
     def _outputs(self, x: Any) -> Array:
-        x = self.learner._inputs(x)
         with np.errstate(all="ignore"):
+            x = self.learner._inputs(x)
             u = self.learner.model.predict(self.phi, x)
         if not np.isfinite(u).all():
             row = int(np.argwhere(~np.isfinite(u))[0, 0])
@@ -369,6 +370,11 @@ class Adapted:
                 "outliers in x"
             )
         return u
+
+
+def _finite(array: Array) -> bool:
+    """Whether all numbers are finite. They are if the sum of their squares is, told 1 μs sooner."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def _table(array: Any, name: str, columns: int) -> Array:

@@ -368,3 +368,9 @@ def test_a_learner_of_images():
     assert learner.adapt(x.reshape(7, 12), y).predict(x.reshape(7, 12)).tolist() == y
     with pytest.raises(ValueError, match=r"x has shape \(7, 11\); want \(n, 12\)"):
         learner.adapt(x.reshape(7, 12)[:, 1:], y)
+
+
+def test_numbers_whose_squares_are_beyond_floats_are_numbers():
+    model = numaml.MLP((1, 1), "identity")
+    learner = numaml.Learner(model, np.array([2e-200, 1.0]), 0.1, 0)
+    assert learner.adapt(np.empty((0, 1)), np.empty(0)).predict([[1e200]]).tolist() == [3.0]
