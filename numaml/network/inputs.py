@@ -34,10 +34,13 @@ def as_vector(vector: Any, length: int, sizes: Sequence[int], name: str = "theta
 
 
 def as_dtype(array: Any, dtype: np.dtype[Any], name: str) -> Array:
-    """``array`` in θ's dtype if that loses no kind of number (complex, exact), else an error."""
-    if type(array) is np.ndarray and array.dtype == dtype:
+    """``array`` in θ's dtype if that loses no kind of number (complex, exact), else an error.
+
+    Row after row in memory: products of turned arrays are summed in another order.
+    """
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous:
         return array
-    return converted(array, dtype, name)
+    return np.asarray(converted(array, dtype, name), order="C")
 
 
 def as_rows(batch: Any, theta: Array, model: Any) -> Rows:

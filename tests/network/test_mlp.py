@@ -122,6 +122,17 @@ def test_layouts_in_memory_do_not_matter(loss):
     assert relative_error(got[2](case.v), want[2](case.v)) < ROUNDING
 
 
+@pytest.mark.parametrize("turned", [np.asfortranarray, lambda a: a[..., ::-1].copy()[..., ::-1]])
+def test_layouts_in_memory_change_no_bit_of_a_plain_call(plain, turned):
+    """Nor of a recorded one, whose arrays all lie row after row."""
+    model, rng = numaml.MLP((9, 30, 4), norm="batch"), np.random.default_rng(0)
+    theta = model.init(0)
+    S, Q = (numaml.Batch(rng.normal(size=(5, n, 9)), rng.normal(size=(5, n, 4))) for n in (6, 7))
+    other = numaml.Tasks(*(numaml.Batch(turned(batch.x), turned(batch.y)) for batch in (S, Q)))
+    want = numaml.meta_gradient(model, theta, numaml.Tasks(S, Q), 0.1, 2)[1]
+    assert np.array_equal(numaml.meta_gradient(model, theta, other, 0.1, 2)[1], want)
+
+
 def test_a_users_activation():
     sine = (np.sin, np.cos, lambda z: -np.sin(z))
     model = numaml.MLP((3, 5, 2), sine)
