@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -48,6 +48,7 @@ class NavigationExperiment(Experiment):
         "paper": {
             "iterations": 100, "still": False, "discount": 0.99, "reward": "distance",
             "standardise": True, "alpha": 0.1, "later": (0.25, 0.5, 0.125),
+            "divergence": 0.01, "test_paths": 40,
         },
     }  # fmt: skip
 
@@ -77,6 +78,10 @@ class NavigationExperiment(Experiment):
     thin: int = setting(
         8, "of all samples look at every N-th for the curvature", metavar="N", least=1
     )
+    test_paths: int = setting(
+        20, "paths per task in validation and at test, to adapt on and to judge by", metavar="N",
+        least=1,
+    )  # fmt: skip
     later: tuple[float, ...] = setting(
         (0.5, 1.0, 0.25),
         "alpha after the first step at test, in parts of alpha; chosen on validation goals",
@@ -93,6 +98,11 @@ class NavigationExperiment(Experiment):
         """How paths are walked, and what an advantage is."""
         squared, each = self.reward == "squared", self.standardise
         return Recipe(self.shots, self.queries, self.horizon, self.discount, squared, each)
+
+    @property
+    def recipe_at_test(self) -> Recipe:
+        """The same in validation and at test."""
+        return replace(self.recipe, paths=self.test_paths, judged_by=self.test_paths)
 
     def start(self, rng: np.random.Generator) -> Array:
         """Glorot and Bengio's uniform weights, those of ln σ 0; biases 0 but for the spread's."""
@@ -201,10 +211,10 @@ def walked(
 ) -> list[Paths]:
     """What is walked before and after every step, up to where policies run away."""
     rngs = [np.random.default_rng(rng)] * (len(alphas) + 1)
-    found = []
+    found, recipe = [], one.recipe_at_test
     with np.errstate(all="ignore"):
         try:
-            for stage in stages(one.model, theta, Navigation(goals), alphas, one.recipe, rngs):
+            for stage in stages(one.model, theta, Navigation(goals), alphas, recipe, rngs):
                 found.append(stage.paths)  # noqa: PERF401  # kept if it overflows
         except FloatingPointError:
             pass  # the steps that ran away have no paths

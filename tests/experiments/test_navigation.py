@@ -18,9 +18,9 @@ pytestmark = pytest.mark.usefixtures("in_turn")
 
 SHORT = [
     "--every", "1", "--tasks", "2", "--shots", "3", "--queries", "4", "--hidden", "6",
-    "--horizon", "5",
+    "--horizon", "5", "--test-paths", "3",
 ]  # fmt: skip
-TINY = NavigationExperiment(shots=3, queries=4, hidden=(6,), horizon=5)
+TINY = NavigationExperiment(shots=3, queries=4, hidden=(6,), horizon=5, test_paths=7)
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +132,14 @@ def test_what_is_tested_on_chooses_nothing(monkeypatch):
     again = navigation.returns_along(TINY, state.theta, goals, alphas, 7)
     assert (both[:, 0] == again[:, 0]).all()
     assert (both[:, 1] != again[:, 1]).all()
+
+
+def test_tasks_are_tested_on_as_many_paths_as_said_and_trained_on_as_before():
+    theta = TINY.start(np.random.default_rng(0))
+    found = navigation.walked(TINY, theta, np.array([[0.3, 0.1]]), (0.5, 0.25), 7)
+    assert [paths.taken.shape for paths in found] == [(1, 7, 5)] * 3
+    assert TINY.outer().recipe == TINY.recipe
+    assert (TINY.recipe.paths, TINY.recipe.judged_by) == (3, 4)
 
 
 def test_steps_that_run_away_have_no_return():
