@@ -309,7 +309,7 @@ def test_a_transpose_is_settled_as_its_weight_is(monkeypatch, shape):
     with monkeypatch.context() as patch:
         patch.setattr(factored, "pays", None)  # asked once
         transpose = weight.mT
-    assert transpose.settled == (transpose.base, transpose.pairs)  # the same array
+        assert transpose.settled == (transpose.base, transpose.pairs)  # the same array
     assert transpose.pairs == [(V, U) for U, V in settled]  # the same arrays
     assert_same([c @ transpose, transpose.multiplied_out()], [c @ want.mT, want.mT])
     assert transpose.base.flags.c_contiguous == (len(shape) == 2)  # θ's own is turned
