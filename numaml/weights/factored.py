@@ -41,6 +41,8 @@ class Factored:
     def __sub__(self, other: Factored) -> Factored:
         # What was multiplied out stays so.
         base, pairs = self.__dict__.get("settled", (self.base, self.pairs))
+        if pairs and other.pairs and self.pairs[-1][0] is other.pairs[0][0]:
+            pairs = self.pairs  # stacked they are not known again
         pairs = list(pairs)
         for U, V in other.pairs:
             for i, (U_, V_) in enumerate(pairs):

@@ -252,6 +252,18 @@ def test_a_weight_once_multiplied_out_stays_so():
     assert check.relative_error(h @ further, h @ (want - sum_of(pairs))) < SUMMED_OTHERWISE
 
 
+def test_a_step_along_the_inputs_of_the_last_adds_no_rank_to_a_stacked_weight():
+    """λ's of the first layer, of the query inputs and then of the support inputs at every step."""
+    rng = np.random.default_rng(7)
+    (Q, V), (S, W), (_, step) = factors(rng, 40, 30, (4, 3, 3))
+    lam = Factored(None, [(Q, V), (S, W)])
+    want = sum_of([*lam.pairs, (S, -step)])
+    assert [U.shape[-2] for U, _ in lam.settled[1]] == [7]  # stacked
+    after = lam - Factored(None, [(S, step)])
+    assert [U.shape[-2] for U, _ in after.pairs] == [4, 3]
+    assert_same([after.multiplied_out()], [want])
+
+
 def test_a_step_goes_on_from_what_has_settled_and_else_keeps_pairs():
     """What no product was asked of is not multiplied out for nothing."""
     rng = np.random.default_rng(9)
