@@ -52,11 +52,14 @@ BAD = {
         lambda: ConvNet(IMAGE, LAYERS, 2).value(np.zeros(50), tasks()), ValueError,
         r"x has shape \(5, 7, 2\); sizes=\(6, 24, 2\) need \(…, n, 6\)"),
     "theta of another convolution": (
-        lambda: ConvNet(IMAGE, LAYERS, 2).unpack(np.zeros(17)), ValueError,
-        r"theta has shape \(17,\); sizes=\(6, 24, 2\) need \(50,\)"),
+        lambda: ConvNet(IMAGE, LAYERS, 2).unpack(np.zeros(51)), ValueError,
+        r"theta has shape \(51,\); sizes=\(6, 24, 2\) need \(50,\)"),
     "unknown activation": (lambda: MLP((1, 1), "swish"), ValueError, r"'swish'; want one of"),
     "pair for activation": (lambda: MLP((1, 1), (np.sin, np.cos)), TypeError, r"\(s, s′, s″\)"),
     "triple of names": (lambda: MLP((1, 1), ("a", "b", "c")), TypeError, r"callables"),
+    "name of a slope": (lambda: MLP((1, 1), (np.sin, "b", None)), TypeError, r"callables"),
+    "name of a curvature": (lambda: MLP((1, 1), (np.sin, np.cos, "c")), TypeError, r"callables"),
+    "four callables": (lambda: MLP((1, 1), (np.sin,) * 4), TypeError, r"callables"),
     "unknown loss": (lambda: MLP((1, 1), loss="mse"), ValueError, r"'mse'; want one of"),
     "unknown norm": (lambda: MLP((1, 1), norm="group"), ValueError, r"norm is 'group'; want"),
     "exact arithmetic under a norm": (
@@ -66,6 +69,8 @@ BAD = {
     "theta of another network": (
         lambda: MLP((1, 40, 1)).unpack(np.zeros(17)), ValueError,
         r"theta has shape \(17,\); sizes=\(1, 40, 1\) need \(121,\)"),
+    "theta of another network alone": (
+        lambda: MODEL.lift(np.zeros(3)), ValueError, r"sizes=\(2, 3, 2\) need \(17,\)"),
     "theta of integers": (
         lambda: MODEL.value(THETA.astype(int), tasks()), TypeError, r"int64.*astype\(float\)"),
     "theta half": (lambda: MODEL.value(THETA.astype("f2"), tasks()), TypeError, r"float16"),
@@ -256,7 +261,7 @@ def test_what_is_no_batch(what):
 
 
 def test_a_batch_need_not_have_every_class():
-    assert CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, 2 * C)) == pytest.approx(np.log(4))
+    assert CLASSIFIER.value(np.zeros(CLASSIFIER.size), Batch(X, 3 * C)) == pytest.approx(np.log(4))
 
 
 def test_sets_with_other_numbers_of_tasks():
@@ -320,6 +325,14 @@ def test_integers_that_thetas_dtype_does_not_tell_apart():
         assert np.isfinite(MODEL.value(single, Batch(np.full((5, 7, 2), number), Y))).all()
     with pytest.raises(ValueError, match=r"is 9007199254740993, and float64 tells integers up to"):
         MODEL.predict(THETA, np.full((5, 7, 2), 2**53 + 1))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_integer_that_is_named_is_the_first_beyond(sign):
+    x, single = np.array([[5, 2**24], [-(2**24), sign * (2**24 + 1)]]), THETA.astype(np.float32)
+    with pytest.raises(ValueError, match=r"x\[1, 1\] is -?16777217, and float32"):
+        MODEL.predict(single, x)
+    assert MODEL.predict(single, x[:0]).shape == (0, 2)  # none to be named
 
 
 NO_RING = {

@@ -26,7 +26,7 @@ def test_the_meta_gradient_is_that_of_the_meta_value(loss):
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="which wants an even number"):
-        numaml.MLP((2, 5, 3), loss="gaussian_nll")
+        numaml.MLP((2, 4, 3), loss="gaussian_nll")
     model = numaml.MLP(SIZES, loss="gaussian_nll")
     theta, x = model.init(0), rng.normal(size=(7, 2))
     with pytest.raises(ValueError, match=r"y has shape \(7, 6\).*wants \(7, 4\)"):

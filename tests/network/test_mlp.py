@@ -283,7 +283,8 @@ def test_a_product_belongs_to_the_arrays_it_was_made_of():
 
 def test_x_beyond_the_dtype_is_named():
     model = numaml.MLP((2, 3, 1))
-    theta, x = model.init(0, np.float32), np.array([[1.0, 2.0], [3.0, 1e300], [-1e301, 4.0]])
+    largest = np.finfo(np.float32).max
+    theta, x = model.init(0, np.float32), np.array([[1.0, largest], [3.0, 1e300], [-1e301, 4.0]])
     for call in (
         lambda: model.predict(theta, x),
         lambda: numaml.adapt(model, theta, numaml.Batch(x, np.ones((3, 1))), 0.1, 1),
@@ -294,6 +295,12 @@ def test_x_beyond_the_dtype_is_named():
         model.predict(theta, np.array([[1.0, np.nan]], np.float32))
     with pytest.raises(TypeError, match="masked"):
         model.predict(theta, np.ma.masked_greater(np.ones((2, 2)), 5))
+
+
+def test_complex_numbers_of_single_precision_fit_into_those_of_double():
+    model = numaml.MLP((2, 3, 1))
+    theta, x = model.init(0, complex), np.array([[1 + 2j, 3]], np.complex64)
+    assert np.array_equal(model.predict(theta, x), model.predict(theta, x.astype(complex)))
 
 
 def test_numbers_of_another_byte_order_keep_their_precision():

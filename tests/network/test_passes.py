@@ -1,5 +1,6 @@
 """The passes compute and keep: an array that was made is never written into."""
 
+import dataclasses
 import inspect
 
 import numpy as np
@@ -166,6 +167,13 @@ def test_hidden_layers_are_normalised_and_the_last_is_not(norm):
     assert kinds == [hidden, hidden, Plain]
     assert n[0] is z[0] is None
     np.testing.assert_allclose(z[3], np.tanh(z[2]) @ W[3] + b[3], rtol=1e-14)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_what_a_norm_keeps_stays_as_it_is(norm):
+    kept = NORMS[norm](np.ones((2, 3)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        kept.count = 1
 
 
 @pytest.mark.parametrize(

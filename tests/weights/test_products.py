@@ -40,6 +40,10 @@ WAYS = [
     ((25, 10, 1), (1, 40)),  # a large one
     ((25, 10, 1), (25, 1, 40)),
     ((90, 1), (1, 50)),
+    ((1, 4), (4, 5)),  # none: one row, two columns, one task
+    ((6, 1, 4), (4, 5)),
+    ((3, 2), (2, 5)),
+    ((1, 3, 4), (4, 5)),
 ]
 
 
@@ -48,6 +52,18 @@ def test_every_way_to_a_product_is_the_product(h, W):
     rng = np.random.default_rng(6)
     h, W = rng.normal(size=h), rng.normal(size=W)
     assert relative_error(products.product(h, W), h @ W) < SUMMED_OTHERWISE
+
+
+@pytest.mark.parametrize(
+    ("h", "W", "widened"),
+    [((64, 1), (1, 64), True), ((65, 1), (1, 65), True), ((4, 16, 1), (4, 1, 64), True),
+     ((63, 1), (1, 65), False), ((4, 16, 1), (4, 1, 63), False), ((300, 9), (9, 50), False)],
+)  # fmt: skip
+def test_outer_products_are_products_of_matrices_from_4096_numbers(monkeypatch, h, W, widened):
+    asked, concatenate = [], np.concatenate
+    monkeypatch.setattr(np, "concatenate", lambda *of: asked.append(of) or concatenate(*of))
+    products.product(np.ones(h), np.ones(W))
+    assert len(asked) == 2 * widened
 
 
 def test_the_size_of_a_part_is_counted_from_the_examples_of_a_task(monkeypatch):
@@ -94,13 +110,15 @@ def test_what_is_remembered_cannot_be_written_into():
     assert (first == 1).all()
     with pytest.raises(ValueError, match="read-only"):
         first[0, 0] = 2
+    products.ones(3, 2, np.dtype("f4"))
+    assert products.ones(2, 3, np.dtype("f4")) is first  # small ones drive out none
 
 
 def test_what_is_remembered_is_bounded():
     for count in range(20):
-        many = products.ones(1, products.KEPT + 1 + count, np.dtype("f4"))
-        assert many.shape == (1, products.KEPT + 1 + count)
+        many = products.ones(1, 2**16 + 1 + count, np.dtype("f4"))
+        assert many.shape == (1, 2**16 + 1 + count)
         assert (many == 1).all()
-        few = products.ones(1, products.KEPT, np.dtype("f4"))
-        assert products.ones(1, products.KEPT, np.dtype("f4")) is few
+        few = products.ones(1, 2**16, np.dtype("f4"))
+        assert products.ones(1, 2**16, np.dtype("f4")) is few
         assert products.ones.cache_info().currsize == 2
