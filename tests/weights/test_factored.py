@@ -334,6 +334,7 @@ def test_a_transpose_is_settled_as_its_weight_is(monkeypatch, shape):
         (4, (2, 2), 1),  # 8 · 50 is less than 600: copies are cheap
         (4, (2, 2, 3), 1),
         (4, (2, 2, 3, 2, 1), 2),  # three at once
+        (4, (2, 2, 3, 2), 2),  # no four
         (1, (1, 2, 3, 4, 1, 2), 1),  # 50 is a twelfth: six
         (1, (1, 2, 3, 4, 1, 2, 2, 1), 2),
         (6, (2, 5), 0),  # 12 · 50
