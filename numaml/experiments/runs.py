@@ -120,7 +120,10 @@ def begin(experiment: Experiment, folder: Path, folders: Iterable[Path]) -> None
         If one of the folders holds a run.
     BlockingIOError
         If another run is training there.
+    MemoryError
+        If there is none for the meta-parameters; then nothing is written.
     """
+    experiment.joined(experiment.start(np.random.default_rng(0)))  # if there is memory for it
     with locked(folder):
         for one in folders:
             _refuse_overwriting(one)
