@@ -48,7 +48,7 @@ class NavigationExperiment(Experiment):
         "paper": {
             "iterations": 100, "still": False, "discount": 0.99, "reward": "distance",
             "standardise": True, "alpha": 0.1, "later": (0.25, 0.5, 0.125),
-            "divergence": 0.01, "test_paths": 40,
+            "divergence": 0.01,
         },
     }  # fmt: skip
 
@@ -79,7 +79,7 @@ class NavigationExperiment(Experiment):
         8, "of all samples look at every N-th for the curvature", metavar="N", least=1
     )
     test_paths: int = setting(
-        20, "paths per task in validation and at test, to adapt on and to judge by", metavar="N",
+        40, "paths per task in validation and at test, to adapt on and to judge by", metavar="N",
         least=1,
     )  # fmt: skip
     later: tuple[float, ...] = setting(
